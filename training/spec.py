@@ -1,0 +1,147 @@
+"""What a training run is asked to do: the job, its budget, and one recipe made concrete.
+
+Imports neither torch nor pyarrow, so that the command line can build its options from these models.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.config import Config
+
+Kind = Literal["number", "category", "boolean", "timestamp", "vector", "image"]
+Role = Literal["feature", "key", "event_time", "label", "condition", "ignore"]
+
+View = Literal["standardised", "ranked", "both"]
+Trunk = Literal["none", "dense"]
+Latent = Literal["point"]
+Start = Literal["principal", "random", "none"]
+Decoder = Literal["linear", "mlp"]
+Corruption = Literal["none", "swap", "mask", "gaussian"]
+Penalty = Literal["none"]
+Schedule = Literal["one_cycle", "cosine", "constant"]
+
+
+class ColumnOverride(Config):
+    """What the user says about a column instead of what its type and values suggest."""
+
+    kind: Kind | None = Field(default=None, description="Kind of the column; guessed when absent.")
+    role: Role | None = Field(default=None, description="Role of the column; guessed when absent.")
+
+
+class TrainingConfig(Config):
+    """Budget and optimiser, the same for every candidate; counted in steps, never in seconds."""
+
+    steps: int = Field(
+        default=2000, ge=1, description="Gradient steps of each candidate that is trained."
+    )
+    rows_per_batch: int = Field(default=256, ge=2, description="Rows in one gradient step.")
+    learning_rate: float = Field(
+        default=1e-3, gt=0, description="Peak learning rate of AdamW's schedule."
+    )
+    weight_decay: float = Field(default=1e-2, ge=0, description="AdamW's decoupled weight decay.")
+    clip_norm: float = Field(
+        default=1.0, gt=0, description="Gradients are scaled down to this norm."
+    )
+    max_rows: int = Field(
+        default=1_000_000,
+        ge=1,
+        description="Rows taken from the source at most; a fixed hash picks them.",
+    )
+    evaluate_every: int = Field(
+        default=200, ge=1, description="Steps between two looks at the validation split."
+    )
+    patience: int = Field(
+        default=5, ge=1, description="Looks without a better validation loss before stopping."
+    )
+    checkpoint_every: int = Field(
+        default=200, ge=1, description="Steps between two checkpoints a killed run resumes from."
+    )
+    threads: int = Field(default=1, ge=1, le=2, description="Threads torch computes with.")
+
+
+class TrainingJob(Config):
+    """One training run: where the rows are, what the columns mean, where the bundle goes."""
+
+    source: str = Field(description="Parquet file or folder to learn from.")
+    out: str = Field(description="Folder of the bundle to write.")
+    recipe: str = Field(
+        default="auto",
+        description="Member of the family; 'auto' trains several and keeps the best by probe.",
+    )
+    dim: int | None = Field(
+        default=None, ge=1, le=4096, description="Width of the embedding; 4, 8 or 16 when absent."
+    )
+    key: tuple[str, ...] = Field(
+        default=(), description="Columns that identify a row; passed through, never a feature."
+    )
+    label: tuple[str, ...] = Field(
+        default=(), description="Columns to probe with; never a feature of the encoder."
+    )
+    event_time: str | None = Field(
+        default=None, description="Timestamp of the row; the split is then made by time."
+    )
+    ignore: tuple[str, ...] = Field(default=(), description="Columns to leave out.")
+    seed: int = Field(default=0, ge=0, description="Seed of split, weights, batches and noise.")
+    columns: dict[str, ColumnOverride] = Field(
+        default_factory=dict, description="Kind or role by column name, instead of the guess."
+    )
+    training: TrainingConfig = Field(
+        default_factory=TrainingConfig, description="Budget and optimiser."
+    )
+
+
+class EncoderSpec(Config):
+    """One row of choices, one per axis of the family (DESIGN §4), with its width."""
+
+    recipe: str = Field(description="Name of the row in `training.recipes.RECIPES`.")
+    dim: int = Field(ge=1, description="Width of the embedding.")
+    view: View = Field(
+        default="standardised", description="Views of the numbers that the encoder reads."
+    )
+    trunk: Trunk = Field(default="none", description="Network between the inputs and the code.")
+    hidden: tuple[int, ...] = Field(default=(), description="Widths of the trunk's hidden layers.")
+    category_width: int = Field(
+        default=0, ge=0, description="Learnt features per category column, beside the linear ones."
+    )
+    latent: Latent = Field(default="point", description="Distribution of the code.")
+    start: Start = Field(
+        default="principal",
+        description="Linear path from inputs to code: principal components, random, or none.",
+    )
+    decoder: Decoder = Field(default="linear", description="Form of the decoder.")
+    decoder_hidden: tuple[int, ...] = Field(
+        default=(), description="Widths of an mlp decoder's hidden layers."
+    )
+    corruption: Corruption = Field(default="none", description="Noise put on the inputs.")
+    corruption_rate: float = Field(
+        default=0.0, ge=0, le=1, description="Share of columns hit (gaussian: its deviation)."
+    )
+    unknown_rate: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of category cells turned into 'unknown'."
+    )
+    contrast: float = Field(
+        default=0.0, ge=0, description="Weight of InfoNCE between two corruptions of a row."
+    )
+    temperature: float = Field(default=0.3, gt=0, description="Temperature of InfoNCE.")
+    penalty: Penalty = Field(default="none", description="Penalty on the layer before the code.")
+    schedule: Schedule = Field(default="one_cycle", description="Course of the learning rate.")
+    trained: bool = Field(
+        default=True, description="False: everything is closed form, no gradient step is made."
+    )
+
+
+def default_dim(width: int) -> int:
+    """Width of the embedding when the user names none (DESIGN §10).
+
+    `width` is the flattened prepared width: value slots of numbers, booleans and timestamps,
+    a vector's length, and a category's one-hot columns; missing indicators do not count.
+
+    >>> [default_dim(width) for width in (2, 10, 16, 28, 30, 784)]
+    [2, 4, 8, 8, 16, 16]
+    """
+    if width < 16:
+        return max(1, min(4, width))
+    return 8 if width < 30 else 16
