@@ -1,55 +1,57 @@
 # Every target makes what it needs: a virtual environment of its own, from requirements.lock.
-# The stamp below is older than nothing but the lock and pyproject.toml, so a second call installs nothing.
+# The stamp depends on the lock and on pyproject.toml alone, so a second call installs nothing.
 
-SHELL       := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
+SHELL         := /bin/bash
+.SHELLFLAGS   := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMP  := $(VENV)/installed
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/installed
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 
-# Nothing here phones home, and the environment of the person calling decides nothing.
+# The first one that starts: a version manager's shim can be there and still refuse.
+find_python = for python in $(PYTHON) python3.11 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; done; \
+	test -n "$$python" || { echo "parquet2vec needs Python 3.11 or newer and found none; install it, or call make PYTHON=/path/to/it" >&2; exit 1; }
+
+# Nothing phones home, and what is set outside does not choose which code is imported.
 export DO_NOT_TRACK := 1
+export FEAST_USAGE := False
+export HF_HUB_DISABLE_TELEMETRY := 1
+export HF_HUB_OFFLINE := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
-export FEAST_USAGE := False
-export HF_HUB_OFFLINE := 1
-export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONSAFEPATH := 1
-unexport PYTHONPATH PYTHONHOME
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test test-all check format bench lock web clean
+.PHONY: help install demo test chaos check format bench lock web clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 install: $(STAMP)  ## the virtual environment, from the lock
 
-# The lock is complete, so nothing is resolved. Only torch is looked at again with its dependencies:
-# some platforms' builds ask for packages that the CPU build does not.
+# The lock is complete, so nothing is resolved. Only torch is looked at again together with what it
+# requires: the build that a machine is given may need packages that the CPU build does not.
 $(STAMP): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "parquet2vec needs Python 3.11 or newer: none found" >&2; exit 1; }
-	@"$(PYTHON)" -c 'import sys; sys.version_info >= (3, 11) or sys.exit("parquet2vec needs Python 3.11 or newer, found " + sys.version.split()[0])'
-	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(find_python); "$$python" -m venv --clear $(VENV); }
 	$(PIP) install --no-deps -r requirements.lock
-	$(PIP) install -c requirements.lock "$$(grep '^torch==' requirements.lock)"
+	$(PIP) install -c requirements.lock "$$(grep -o '^torch==[0-9.]*' requirements.lock)"
 	$(PIP) install --no-deps --no-build-isolation -e .
-	$(PIP) check
+	@$(BIN)/python -m pip check
 	@touch $@
 
-demo: $(STAMP)  ## New York flights, end to end, with the report: build/demo
+demo: $(STAMP)  ## New York flights, end to end, with the report, in build/demo
 	$(BIN)/parquet2vec demo --out build/demo
 
 test: $(STAMP)  ## the tests, without those marked slow or chaos
 	$(BIN)/pytest -n $(WORKERS) -m "not slow and not chaos"
 
-test-all: $(STAMP)  ## every test
-	$(BIN)/pytest -n $(WORKERS)
+chaos: $(STAMP)  ## the tests that "make test" leaves out
+	$(BIN)/pytest -m "slow or chaos"
 
 check: $(STAMP)  ## ruff, mypy --strict, import contracts, doctests
 	$(BIN)/ruff check .
@@ -65,13 +67,25 @@ format: $(STAMP)  ## let ruff rewrite what it can
 bench: $(STAMP)  ## every script in benchmarks/
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-lock: $(STAMP)  ## resolve pyproject.toml again and write requirements.lock
+# Versions already in the lock are kept where they still fit; LOCK_FLAGS=--upgrade takes the newest.
+# A torch that is not the CPU build would bring gigabytes of CUDA to everybody: refused.
+lock: $(STAMP)  ## resolve pyproject.toml and write requirements.lock
+	@mkdir -p build && cp requirements.lock build/requirements.lock
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --all-extras --strip-extras --unsafe-package pip \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_FLAGS) \
+		--output-file build/requirements.lock pyproject.toml
+	@! grep -E '^(nvidia|cuda|triton)[a-z0-9-]*==' build/requirements.lock || \
+		{ echo "pip found a CUDA build of torch; let it find the CPU build (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL)" >&2; exit 1; }
+	@! grep -E '://| @ |^-' build/requirements.lock || { echo "the lock must name no host and no path" >&2; exit 1; }
+	sed -E 's/^(torch==[0-9.]+)\+cpu$$/\1/' build/requirements.lock > requirements.lock
 
-web: tests/web/node_modules/.package-lock.json  ## ONNX Runtime for the web, for the tests that run bundles under Node
+web: tests/web/node_modules/.package-lock.json  ## ONNX Runtime Web, for the tests that run bundles under Node
 
 tests/web/node_modules/.package-lock.json: tests/web/package.json tests/web/package-lock.json
-	cd tests/web && npm ci --ignore-scripts --no-audit --no-fund
+	cd tests/web && npm ci
+	@touch $@
 
-clean:  ## remove everything that is not in the repository
-	rm -rf build dist $(VENV) tests/web/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean:  ## remove what make has made
+	rm -rf $(VENV) build dist tests/web/node_modules
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
