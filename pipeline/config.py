@@ -1,0 +1,129 @@
+"""What a user may ask for: frozen, strict models, and the errors that name the wrong field.
+
+Imports only pydantic, so that the command line can build its options from these models without
+loading Arrow or a runtime.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipeline.errors import ConfigError
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMG]i?B|B)\s*$", re.IGNORECASE)
+
+
+class Config(BaseModel):
+    """Base of all settings and manifests: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+_Model = TypeVar("_Model", bound=Config)
+
+
+def parse(model: type[_Model], values: Any, *, where: str = "$") -> _Model:
+    """A checked `model` from plain `values`; `where` roots the paths named in errors.
+
+    Raises:
+        ConfigError: naming every wrong field by its path.
+
+    >>> parse(EmbeddingJob, {"bundle": "b", "source": "s"}, where="$.embed")
+    Traceback (most recent call last):
+    ...
+    pipeline.errors.ConfigError: $.embed.destination: required, but missing
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(item, where) for item in error.errors())) from None
+
+
+def _explain(item: Any, where: str) -> str:
+    path = ".".join([where, *(str(part) for part in item["loc"])])
+    if item["type"] == "missing":
+        return f"{path}: required, but missing"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown field; check its spelling or remove it"
+    return f"{path}: {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+
+
+def load_toml(path: str | Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: if the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"cannot read configuration {path}: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"configuration {path} is not valid TOML: {error}") from None
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes named by a size such as ``2GB`` or ``512 MiB``.
+
+    >>> parse_bytes("1.5GB"), parse_bytes("64KiB")
+    (1500000000, 65536)
+    """
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError(f"a size such as 2GB or 512MiB is required, found {text!r}")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+Kind = Literal["number", "category", "boolean", "timestamp", "vector", "image"]
+Role = Literal["feature", "key", "event_time", "label", "condition", "ignore"]
+
+
+class ColumnOverride(Config):
+    """What a project file says of one column where the guess from the table is not wanted."""
+
+    kind: Annotated[Kind | None, Field(description="What the values mean.")] = None
+    role: Annotated[Role | None, Field(description="What the column is for.")] = None
+
+
+class EmbeddingJob(Config):
+    """Embed the rows of a Parquet table and publish the vectors as a new version."""
+
+    bundle: Annotated[str, Field(description="Folder of the trained model.")]
+    source: Annotated[str, Field(description="Parquet file or folder to embed.")]
+    destination: Annotated[
+        str, Field(description="Folder to publish to; readers open its `current`.")
+    ]
+    vector: Annotated[
+        Literal["fixed", "list", "wide"],
+        Field(description="One fixed-size list, one list, or one column per dimension."),
+    ] = "fixed"
+    dtype: Annotated[
+        Literal["float32", "float16"], Field(description="Type of the stored numbers.")
+    ] = "float32"
+    scores: Annotated[
+        bool, Field(description="Add each row's reconstruction error.")
+    ] = False
+    threads: Annotated[
+        int | None,
+        Field(ge=1, description="Worker threads; default: what the container may use."),
+    ] = None
+    memory: Annotated[
+        str | None, Field(description="Bound on data in flight, such as 2GB.")
+    ] = None
+    keep: Annotated[
+        int, Field(ge=1, description="Published versions to keep, the new one included.")
+    ] = 3
+
+    @field_validator("memory")
+    @classmethod
+    def _is_a_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_bytes(value)
+        return value

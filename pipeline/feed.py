@@ -1,0 +1,128 @@
+"""From Arrow columns to model inputs: the only convention a client of the ONNX files must keep.
+
+Numbers, decimals and booleans feed as float64 with NaN for null; timestamps and dates as int64
+microseconds since 1970 with INT64_MIN for null; strings as strings with ``""`` for null; integers
+declared categories as int64 with INT64_MIN for null; vectors as float32 [rows, length] with NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from pipeline.errors import DataError
+from pipeline.schema import Column, FeatureSchema, is_text
+
+NULL_TEXT = ""
+NULL_INT = int(np.iinfo(np.int64).min)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+
+
+def feed(batch: pa.RecordBatch | pa.Table, schema: FeatureSchema) -> dict[str, npt.NDArray[Any]]:
+    """The inputs of ``encoder.onnx`` for the rows of `batch`, by column name.
+
+    Shape:
+        every array has `batch.num_rows` rows; vectors are [rows, length], all others [rows].
+
+    Raises:
+        DataError: if values cannot be represented, naming the column and the row.
+    """
+    return {column.name: to_input(flat(batch, column.name), column) for column in schema.features}
+
+
+def flat(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
+    """The column `name` as one array, whatever its chunks."""
+    column = batch.column(name)
+    if isinstance(column, pa.ChunkedArray):
+        return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    return column
+
+
+def to_input(array: pa.Array, column: Column) -> npt.NDArray[Any]:
+    """One column as the array that the model's input of the same name takes."""
+    if column.kind in ("number", "boolean"):
+        return to_numbers(array, column)
+    if column.kind == "timestamp":
+        return to_timestamps(array, column)
+    if column.kind == "category":
+        return to_labels(array, column)
+    return to_vectors(array, column)
+
+
+def to_numbers(array: pa.Array, column: Column) -> Floats:
+    """Numbers, decimals or booleans as float64 [rows], NaN where null."""
+    if pt.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pt.is_boolean(array.type):
+        array = array.cast(pa.uint8())
+    elif pt.is_decimal(array.type) or pt.is_null(array.type):
+        array = array.cast(pa.float64())
+    # Arrow widens integers to float64 with NaN by itself; beyond 2^53 they round, which is
+    # allowed for features (keys never pass through here).
+    numbers: Floats = array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return numbers
+
+
+def to_timestamps(array: pa.Array, column: Column) -> Ints:
+    """Times as int64 microseconds [rows] (UTC, or local where naive), INT64_MIN where null."""
+    if pt.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pt.is_null(array.type):
+        return np.full(len(array), NULL_INT, np.int64)
+    zone = array.type.tz if pt.is_timestamp(array.type) else None
+    try:
+        # Finer units are floored: a feature does not need its nanoseconds.
+        exact = array.cast(pa.timestamp("us", tz=zone), safe=array.type != pa.timestamp("ns", zone))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"column '{column.name}' holds a time out of range: {error}") from None
+    filled = exact.cast(pa.int64()).fill_null(NULL_INT)
+    micros: Ints = filled.to_numpy(zero_copy_only=False)
+    return micros
+
+
+def to_labels(array: pa.Array, column: Column) -> npt.NDArray[Any]:
+    """Categories as an object array of str, or int64, [rows]; the null token where null."""
+    if pt.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if "string" not in column.type:
+        integers: Ints = array.cast(pa.int64()).fill_null(NULL_INT).to_numpy(zero_copy_only=False)
+        return integers
+    text = array if is_text(array.type) else array.cast(pa.string())
+    try:
+        strings: npt.NDArray[Any] = (
+            text.cast(pa.large_string()).fill_null(NULL_TEXT).to_numpy(zero_copy_only=False)
+        )
+    except (pa.ArrowException, UnicodeDecodeError):
+        raise DataError(f"column '{column.name}' holds text that is not UTF-8; re-encode it") from (
+            None
+        )
+    return strings
+
+
+def to_vectors(array: pa.Array, column: Column) -> Vectors:
+    """Lists of numbers as float32 [rows, length], NaN where null."""
+    length = int(column.length or 0)
+    matrix: Vectors = np.full((len(array), length), np.nan, np.float32)
+    if not pt.is_null(array.type):
+        _require_length(array, column, length)
+        values = to_numbers(pc.list_flatten(array), column)
+        matrix[array.is_valid().to_numpy(zero_copy_only=False)] = values.reshape(-1, length)
+    return matrix
+
+
+def _require_length(array: pa.Array, column: Column, length: int) -> None:
+    lengths = pc.list_value_length(array).fill_null(length)
+    row = pc.index(pc.not_equal(lengths, length), True).as_py()
+    if row >= 0:
+        raise DataError(
+            f"column '{column.name}' must hold {length} numbers in every row, "
+            f"found {lengths[row].as_py()} in row {row} of the batch"
+        )

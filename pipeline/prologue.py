@@ -1,0 +1,299 @@
+"""The prologue: all preprocessing as one fitted ONNX graph, from raw columns to a matrix.
+
+Training runs this graph through ONNX Runtime to get its matrix, and export puts the very same
+graph in front of the encoder. There is no second implementation that could drift.
+
+::
+
+    columns ──► blocks ────────────────────► numeric [N, D]   standardised values, cycles,
+    by name     numbers    f64 [F, N]                         missing-indicators, vectors
+                timestamps i64 [T, N]        ranked  [N, R]   rank-gauss view of the numbers
+                codes      i64 [C, N]  ────► codes   [N, C]   0 unknown, 1 null, 2 rare, 3…
+                vectors    f32 [N, L]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pyarrow as pa
+
+from pipeline.config import Kind
+from pipeline.errors import SchemaError
+from pipeline.feed import feed, flat, to_numbers, to_timestamps, to_vectors
+from pipeline.graph import DOUBLE, FLOAT, INT64, STRING, GraphBuilder
+from pipeline.runtime import session
+from pipeline.schema import Column, FeatureSchema
+from pipeline.transforms import Categories, Scalars, Vectors
+from pipeline.transforms.categories import CategoryFit
+from pipeline.transforms.scalars import ScalarFit
+from pipeline.transforms.vectors import VectorFit
+
+NUMBERS, TIMESTAMPS, CODES = "p2v/numbers", "p2v/timestamps", "p2v/codes"
+
+
+class Slot(NamedTuple):
+    """What one column of a prepared matrix holds."""
+
+    column: str
+    kind: Kind
+    view: str
+    element: int = 0
+
+
+class Prepared(NamedTuple):
+    """Rows after the prologue: float32 [N, D], float32 [N, R] and int64 [N, C]."""
+
+    numeric: npt.NDArray[np.float32]
+    ranked: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.int64]
+
+
+class Prologue:
+    """The fitted preprocessing of one table."""
+
+    def __init__(
+        self, schema: FeatureSchema, scalars: Scalars, categories: Categories, vectors: Vectors
+    ) -> None:
+        self.schema = schema
+        self.scalars, self.categories, self.vectors = scalars, categories, vectors
+
+    @classmethod
+    def fit(cls, batches: Iterable[pa.RecordBatch], schema: FeatureSchema) -> Prologue:
+        """Fit all transforms in one pass over `batches`, in bounded memory.
+
+        Raises:
+            SchemaError: if there are no rows, or a feature column holds nothing but nulls.
+        """
+        fit = _Fit(schema)
+        for batch in batches:
+            fit.add(batch)
+        return fit.finish()
+
+    @cached_property
+    def numeric_slots(self) -> tuple[Slot, ...]:
+        """What each of the D columns of ``numeric`` holds."""
+        scalars = [Slot(c.column, _kind(c.kind), view) for c, view in self.scalars.views()]
+        marks = [Slot(v.column, "vector", "missing") for v in self._nullable_vectors]
+        elements = [
+            Slot(v.column, "vector", "value", i)
+            for v in self.vectors.columns
+            for i in range(v.length)
+        ]
+        return tuple(scalars + marks + elements)
+
+    @cached_property
+    def ranked_slots(self) -> tuple[Slot, ...]:
+        """What each of the R columns of ``ranked`` holds."""
+        columns = [self.scalars.columns[i] for i in self.scalars.ranked]
+        return tuple(Slot(c.column, _kind(c.kind), "ranked") for c in columns)
+
+    @property
+    def code_columns(self) -> tuple[str, ...]:
+        """The category columns, in the order of ``codes``."""
+        return tuple(c.column for c in self.categories.columns)
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Number of codes of each category column."""
+        return tuple(c.cardinality for c in self.categories.columns)
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Number of classes that a reconstruction of each category column tells apart."""
+        return tuple(c.classes for c in self.categories.columns)
+
+    @property
+    def number_columns(self) -> tuple[Column, ...]:
+        """The columns of the block ``numbers``, in its order."""
+        return self.schema.by_kind("number", "boolean")
+
+    @property
+    def _nullable_vectors(self) -> list[Any]:
+        return [v for v in self.vectors.columns if 0 < v.missing < 1]
+
+    @cached_property
+    def _session(self) -> Any:
+        return session(self.to_model().SerializeToString())
+
+    def run(self, batch: pa.RecordBatch | pa.Table) -> Prepared:
+        """The prepared rows of `batch`, through ONNX Runtime."""
+        outputs = [output.name for output in self._session.get_outputs()]
+        values = self._session.run(outputs, feed(batch, self.schema))
+        found = dict(zip(outputs, values, strict=True))
+        rows = batch.num_rows
+        return Prepared(
+            found.get("numeric", np.empty((rows, 0), np.float32)),
+            found.get("ranked", np.empty((rows, 0), np.float32)),
+            found.get("codes", np.empty((rows, 0), np.int64)),
+        )
+
+    def to_model(self) -> onnx.ModelProto:
+        """Raw columns by name → ``numeric``, ``ranked``, ``codes`` (those that are not empty)."""
+        g = GraphBuilder()
+        numbers = [g.input(c.name, DOUBLE, ["batch"]) for c in self.number_columns]
+        times = [g.input(c.name, INT64, ["batch"]) for c in self.schema.by_kind("timestamp")]
+        codes = [
+            self.categories.lookup(
+                g, c, g.input(c.column, STRING if c.text else INT64, ["batch"])
+            )
+            for c in self.categories.columns
+        ]
+        vectors = [g.input(v.column, FLOAT, ["batch", v.length]) for v in self.vectors.columns]
+        stacked = [g.stack(names) if names else None for names in (numbers, times, codes)]
+        self._body(g, stacked[0], stacked[1], stacked[2], vectors)
+        return g.model("prologue")
+
+    def body_model(self) -> onnx.ModelProto:
+        """Blocks → ``numeric``, ``ranked``, ``codes``: `to_model` without its strings.
+
+        Inputs: ``p2v/numbers`` f64 [F, N], ``p2v/timestamps`` i64 [T, N], ``p2v/codes`` i64
+        [C, N] and every vector column by name, f32 [N, L]; those that are not empty.
+        """
+        g = GraphBuilder()
+        blocks = (
+            (NUMBERS, DOUBLE, len(self.number_columns)),
+            (TIMESTAMPS, INT64, len(self.schema.by_kind("timestamp"))),
+            (CODES, INT64, len(self.categories.columns)),
+        )
+        named = [g.input(name, dtype, [rows, "batch"]) if rows else None for name, dtype, rows in blocks]
+        vectors = [g.input(v.column, FLOAT, ["batch", v.length]) for v in self.vectors.columns]
+        self._body(g, named[0], named[1], named[2], vectors)
+        return g.model("body")
+
+    def lookup_model(self) -> onnx.ModelProto | None:
+        """Category columns by name → ``code:NAME`` int64; each may have a length of its own."""
+        if not self.categories.columns:
+            return None
+        g = GraphBuilder()
+        for place, category in enumerate(self.categories.columns):
+            rows = [f"rows_{place}"]
+            values = g.input(category.column, STRING if category.text else INT64, rows)
+            g.output(
+                self.categories.lookup(g, category, values), f"code:{category.column}", INT64, rows
+            )
+        return g.model("lookup")
+
+    def inverse_model(self) -> onnx.ModelProto:
+        """``numeric`` f32 [N, D] and ``logits`` f32 [N, sum of classes] → raw columns by name."""
+        g = GraphBuilder()
+        width = len(self.numeric_slots)
+        slots = self.numeric_slots
+        values = {s.column: i for i, s in enumerate(slots) if s.view == "value" and not s.element}
+        if width:
+            numeric = g.input("p2v/numeric", FLOAT, ["batch", width])
+            self.scalars.inverse(g, numeric, values)
+            self.vectors.inverse(g, numeric, values)
+        if self.categories.columns:
+            logits = g.input("p2v/logits", FLOAT, ["batch", sum(self.classes)])
+            self.categories.inverse(g, logits)
+        return g.model("inverse")
+
+    def _body(
+        self,
+        g: GraphBuilder,
+        numbers: str | None,
+        times: str | None,
+        codes: str | None,
+        vectors: list[str],
+    ) -> None:
+        views, ranked = self.scalars.forward(g, numbers, times) if numbers or times else ("", "")
+        rows = [g("Transpose", views, perm=[1, 0])] if views else []
+        pairs = [
+            self.vectors.forward(g, vector, name)
+            for vector, name in zip(self.vectors.columns, vectors, strict=True)
+        ]
+        rows += [mark for _, mark in pairs if mark] + [view for view, _ in pairs]
+        if rows:
+            width = len(self.numeric_slots)
+            g.output(g.concat(rows, axis=1), "numeric", FLOAT, ["batch", width])
+        if ranked:
+            width = len(self.ranked_slots)
+            g.output(g("Transpose", ranked, perm=[1, 0]), "ranked", FLOAT, ["batch", width])
+        if codes:
+            width = len(self.code_columns)
+            g.output(g("Transpose", codes, perm=[1, 0]), "codes", INT64, ["batch", width])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that was fitted, as plain data."""
+        return {
+            "schema": self.schema.model_dump(mode="json"),
+            "scalars": self.scalars.to_json(),
+            "categories": self.categories.to_json(),
+            "vectors": self.vectors.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Prologue:
+        """The prologue that `to_json` described."""
+        return cls(
+            FeatureSchema.model_validate(data["schema"]),
+            Scalars.from_json(data["scalars"]),
+            Categories.from_json(data["categories"]),
+            Vectors.from_json(data["vectors"]),
+        )
+
+
+def _kind(text: str) -> Kind:
+    kinds: dict[str, Kind] = {"number": "number", "boolean": "boolean", "timestamp": "timestamp"}
+    return kinds[text]
+
+
+class _Fit:
+    """The accumulators of one fitting pass."""
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        self._schema = schema
+        self._rows = 0
+        self._valid = dict.fromkeys((c.name for c in schema.features), 0)
+        self._numbers = schema.by_kind("number", "boolean")
+        self._times = schema.by_kind("timestamp")
+        scalars = [*self._numbers, *self._times]
+        self._scalars = ScalarFit([c.name for c in scalars], [str(c.kind) for c in scalars])
+        self._categories = schema.by_kind("category")
+        names = [c.name for c in self._categories]
+        self._counts = CategoryFit(names, ["string" in c.type for c in self._categories])
+        self._vectors = {c.name: VectorFit(c.name, int(c.length or 0)) for c in self._lists()}
+
+    def _lists(self) -> tuple[Column, ...]:
+        return self._schema.by_kind("vector", "image")
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._rows += batch.num_rows
+        for column in self._schema.features:
+            array = flat(batch, column.name)
+            self._valid[column.name] += len(array) - array.null_count
+        numbers = [to_numbers(flat(batch, c.name), c) for c in self._numbers]
+        numbers += [_as_numbers(to_timestamps(flat(batch, c.name), c)) for c in self._times]
+        if numbers:
+            self._scalars.add(np.column_stack(numbers))
+        self._counts.add([flat(batch, c.name) for c in self._categories])
+        for column in self._lists():
+            self._vectors[column.name].add(to_vectors(flat(batch, column.name), column))
+
+    def finish(self) -> Prologue:
+        if not self._rows:
+            raise SchemaError("no rows to fit on: the table is empty")
+        empty = [name for name, valid in self._valid.items() if not valid]
+        if empty:
+            raise SchemaError(
+                f"column{'s' * (len(empty) > 1)} {', '.join(map(repr, empty))} must hold values, "
+                f"found only nulls in {self._rows} training rows; ignore it or mend its source"
+            )
+        vectors = Vectors(tuple(fit.finish() for fit in self._vectors.values()))
+        found = Prologue(self._schema, self._scalars.finish(), self._counts.finish(), vectors)
+        if not found.numeric_slots and not found.code_columns:
+            raise SchemaError(
+                f"no usable feature: {', '.join(self._valid)} "
+                f"hold{'s' * (len(self._valid) == 1)} one value only in all training rows"
+            )
+        return found
+
+
+def _as_numbers(micros: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.where(micros == np.iinfo(np.int64).min, np.nan, micros.astype(np.float64))

@@ -1,0 +1,269 @@
+"""The contract of a table: which columns there are, what they mean, and what they are for.
+
+Inferred once when training, stored in every bundle, and compared with every file before anything
+is computed, so that nothing is ever cast, filled or dropped silently.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from pipeline.config import ColumnOverride, Config, Kind, Role
+from pipeline.errors import SchemaError
+
+OUTPUT_NAMES = ("embedding", "reconstruction_error")
+_READ_ROLES: tuple[Role, ...] = ("feature", "condition", "key", "event_time", "label")
+
+
+class Column(Config):
+    """One column of the contract.
+
+    `kind` is None for keys, labels and ignored columns whose type has no meaning as a feature.
+    `type` is the Arrow type as text; `length` counts the elements of a vector.
+    """
+
+    name: str
+    kind: Kind | None
+    role: Role
+    type: str
+    length: int | None = None
+
+
+class FeatureSchema(Config):
+    """The columns of a table in their order, each with a kind and a role."""
+
+    columns: tuple[Column, ...]
+
+    def with_role(self, *roles: Role) -> tuple[Column, ...]:
+        """The columns that have one of `roles`, in table order."""
+        return tuple(column for column in self.columns if column.role in roles)
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """The columns an encoder reads."""
+        return self.with_role("feature", "condition")
+
+    @property
+    def keys(self) -> tuple[Column, ...]:
+        """The columns that name a row; they pass through untouched."""
+        return self.with_role("key")
+
+    @property
+    def labels(self) -> tuple[Column, ...]:
+        """The columns to be predicted downstream; never among an encoder's inputs."""
+        return self.with_role("label")
+
+    @property
+    def event_time(self) -> Column | None:
+        """The column that says when a row happened, if there is one."""
+        return next(iter(self.with_role("event_time")), None)
+
+    def by_kind(self, *kinds: Kind) -> tuple[Column, ...]:
+        """The feature columns of one of `kinds`."""
+        return tuple(column for column in self.features if column.kind in kinds)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the contract, as hexadecimal text."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def __getitem__(self, name: str) -> Column:
+        """The column called `name`."""
+        return next(column for column in self.columns if column.name == name)
+
+
+def infer(
+    arrow_schema: pa.Schema,
+    sample: pa.Table,
+    *,
+    keys: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    event_time: str | None = None,
+    ignore: Sequence[str] = (),
+    overrides: Mapping[str, ColumnOverride] | None = None,
+) -> FeatureSchema:
+    """The contract of a table from its footers (`arrow_schema`) and some rows (`sample`).
+
+    Columns of types that have no meaning as a feature (structs, binaries, lists of changing
+    length) get the role ``ignore``; `overrides` win over every guess.
+
+    Raises:
+        SchemaError: if a named column is missing, a kind does not fit a type, a name is unusable,
+            or no feature is left. All problems are reported at once.
+    """
+    overrides = overrides or {}
+    asked: dict[str, Role] = {name: "ignore" for name in ignore}
+    asked |= {name: "key" for name in keys} | {name: "label" for name in labels}
+    if event_time is not None:
+        asked[event_time] = "event_time"
+    asked |= {name: said.role for name, said in overrides.items() if said.role is not None}
+    problems = [
+        f"column '{name}' is named as {asked.get(name, 'overridden')} but is not in the table"
+        + did_you_mean(name, arrow_schema.names)
+        for name in {**asked, **overrides}
+        if name not in arrow_schema.names
+    ]
+    columns = []
+    for field in arrow_schema:
+        said = overrides.get(field.name, ColumnOverride())
+        column, problem = _infer_column(field, sample, said.kind, asked.get(field.name))
+        columns.append(column)
+        problems += [problem] if problem else []
+    schema = FeatureSchema(columns=tuple(columns))
+    problems += _unusable_names(arrow_schema.names, schema)
+    if not problems and not schema.features:
+        problems.append(
+            "the table has no column that can be a feature; "
+            f"found {', '.join(f'{c.name} ({c.type}, {c.role})' for c in columns) or 'no columns'}"
+        )
+    if problems:
+        raise SchemaError("; ".join(problems))
+    return schema
+
+
+def _infer_column(
+    field: pa.Field, sample: pa.Table, kind: Kind | None, role: Role | None
+) -> tuple[Column, str | None]:
+    type_, problem = value_type(field.type), None
+    possible, length = kinds_of(type_), vector_length(type_, sample, field.name)
+    if possible[:1] == ("vector",) and length is None:
+        possible = ()
+    if kind is not None and kind not in possible:
+        problem = (
+            f"column '{field.name}' cannot be {kind}: its type is {type_}; "
+            f"possible: {', '.join(possible) or 'none'}"
+        )
+    found = kind or next(iter(possible), None)
+    if role == "event_time" and found != "timestamp":
+        problem = f"event time '{field.name}' must be a timestamp or date, found {type_}"
+    if role is None:
+        role = "feature" if found else "ignore"
+    elif role in ("feature", "condition") and found is None:
+        problem = f"column '{field.name}' of type {type_} cannot be a {role}; ignore it"
+    column = Column(
+        name=field.name,
+        kind=found,
+        role=role,
+        type=str(type_),
+        length=length if found in ("vector", "image") else None,
+    )
+    return column, problem
+
+
+def _unusable_names(names: Sequence[str], schema: FeatureSchema) -> list[str]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems = [f"column '{name}' stands twice in the table; rename one" for name in twice]
+    for column in schema.with_role("feature", "condition", "key", "event_time"):
+        if column.name == "" or "\0" in column.name or column.name.startswith("p2v/"):
+            problems.append(f"column name {column.name!r} cannot be a model input; rename it")
+        if column.name in OUTPUT_NAMES:
+            problems.append(
+                f"column '{column.name}' has the name of an output; rename it or ignore it"
+            )
+    return problems
+
+
+def value_type(type_: pa.DataType) -> pa.DataType:
+    """The type of a column's values: that of the dictionary's where it is encoded."""
+    return type_.value_type if pt.is_dictionary(type_) else type_
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Whether the values are strings in any of Arrow's layouts."""
+    return bool(pt.is_string(type_) or pt.is_large_string(type_) or pt.is_string_view(type_))
+
+
+def is_vector(type_: pa.DataType) -> bool:
+    """Whether the values are lists of numbers, of fixed or changing length."""
+    listed = pt.is_fixed_size_list(type_) or pt.is_list(type_) or pt.is_large_list(type_)
+    return bool(listed and (pt.is_integer(type_.value_type) or pt.is_floating(type_.value_type)))
+
+
+def kinds_of(type_: pa.DataType) -> tuple[Kind, ...]:
+    """The kinds a column of `type_` can have, the natural one first.
+
+    >>> kinds_of(pa.int8()), kinds_of(pa.date32()), kinds_of(pa.binary())
+    (('number', 'category'), ('timestamp',), ())
+    """
+    if pt.is_boolean(type_):
+        return ("boolean",)
+    if pt.is_integer(type_):
+        return ("number", "category")
+    if pt.is_floating(type_) or pt.is_decimal(type_):
+        return ("number",)
+    if is_text(type_):
+        return ("category",)
+    if pt.is_timestamp(type_) or pt.is_date(type_):
+        return ("timestamp",)
+    if is_vector(type_):
+        return ("vector", "image")
+    return ()
+
+
+def vector_length(type_: pa.DataType, sample: pa.Table, name: str) -> int | None:
+    """Elements of a vector column, from its type or its sampled rows; None where they differ."""
+    if pt.is_fixed_size_list(type_):
+        return int(type_.list_size) or None
+    if not is_vector(type_) or name not in sample.column_names:
+        return None
+    lengths = {len(row) for row in sample[name].to_pylist() if row is not None}
+    return lengths.pop() or None if len(lengths) == 1 else None
+
+
+def differences(
+    schema: FeatureSchema, arrow_schema: pa.Schema, *, roles: Iterable[Role] = _READ_ROLES
+) -> list[str]:
+    """How a file's footer breaks the contract, one sentence each; empty when it keeps it.
+
+    Comparison is by kind: any width of number stands for any other, any layout of strings for
+    any other, while a number is never taken for a boolean, a string or a time. Extra columns are
+    no difference.
+    """
+    found = []
+    for column in schema.with_role(*roles):
+        count = arrow_schema.names.count(column.name)
+        if count == 0:
+            hint = did_you_mean(column.name, arrow_schema.names)
+            found.append(f"column '{column.name}' ({column.kind or column.type}) is missing{hint}")
+        elif count > 1:
+            found.append(f"column '{column.name}' stands {count} times; rename one")
+        elif problem := _type_problem(column, value_type(arrow_schema.field(column.name).type)):
+            found.append(problem)
+    return found
+
+
+def _type_problem(column: Column, type_: pa.DataType) -> str | None:
+    if pt.is_null(type_) or str(type_) == column.type:
+        return None
+    required = f"column '{column.name}' must be {column.kind or column.type}"
+    if column.kind is None:
+        return f"{required}, found {type_}"
+    if column.kind not in kinds_of(type_):
+        return f"{required} ({column.type}), found {type_}; cast it, or train on the new type"
+    if column.kind == "category" and is_text(type_) != ("string" in column.type):
+        return f"{required} of {column.type}, found {type_}; cast it"
+    if column.kind == "timestamp" and _zoned(str(type_)) != _zoned(column.type):
+        return f"{required} {column.type}, found {type_}; set or remove its time zone"
+    if pt.is_fixed_size_list(type_) and type_.list_size != column.length:
+        return f"{required} of length {column.length}, found {type_.list_size}"
+    return None
+
+
+def _zoned(type_: str) -> bool:
+    return "tz=" in type_
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """A hint naming the column that is closest in spelling, or nothing.
+
+    >>> did_you_mean("Age", ["age", "sex"])
+    "; did you mean 'age'?"
+    """
+    lowered = {other.lower(): other for other in names}
+    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.75)
+    return f"; did you mean '{lowered[close[0]]}'?" if close else ""

@@ -1,0 +1,85 @@
+"""Local disk: whole files or none, locks that die with their process, pointers that swap at once."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.errors import LockedError, PublishError
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Make `path` hold `data`, whole and durable, or leave it as it was."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in the folder `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of the bytes of `path`, as hexadecimal text."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def point(link: Path, target: str) -> None:
+    """Make the symbolic link `link` lead to `target`, in one step for every reader."""
+    temporary = link.with_name(f"{link.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.rename(link)
+    sync_folder(link.parent)
+
+
+def pointed(link: Path) -> str | None:
+    """Name of what `link` leads to, or None where there is no link."""
+    try:
+        return Path(os.readlink(link)).name
+    except OSError:
+        return None
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold `path` alone; the kernel lets go when the process dies, however it dies.
+
+    Raises:
+        LockedError: if another process holds it.
+    """
+    try:
+        file = path.open("a")
+    except OSError as error:
+        raise PublishError(f"cannot write {path}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LockedError(
+                f"{path.parent} is held by another run; wait for it, or stop it first"
+            ) from None
+        yield
