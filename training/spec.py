@@ -9,10 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config import Config
-
-Kind = Literal["number", "category", "boolean", "timestamp", "vector", "image"]
-Role = Literal["feature", "key", "event_time", "label", "condition", "ignore"]
+from pipeline.config import ColumnOverride, Config
 
 View = Literal["standardised", "ranked", "both"]
 Trunk = Literal["none", "dense"]
@@ -22,13 +19,6 @@ Decoder = Literal["linear", "mlp"]
 Corruption = Literal["none", "swap", "mask", "gaussian"]
 Penalty = Literal["none"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
-
-
-class ColumnOverride(Config):
-    """What the user says about a column instead of what its type and values suggest."""
-
-    kind: Kind | None = Field(default=None, description="Kind of the column; guessed when absent.")
-    role: Role | None = Field(default=None, description="Role of the column; guessed when absent.")
 
 
 class TrainingConfig(Config):

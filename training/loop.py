@@ -1,0 +1,201 @@
+"""The only training loop: steps, validation, early stopping, resuming."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.prologue import Prepared
+from pipeline.progress import Progress
+from training.autoencoder import Autoencoder
+from training.corruption import Rows
+from training.matrix import TRAIN, VALIDATION, Matrix, Shuffled
+from training.schedule import SCHEDULES
+from training.spec import TrainingConfig
+from training.tensors import read_tensors, write_tensors
+
+VALIDATION_ROWS = 4096
+_NOISE_SEED = 20_051
+
+
+@dataclass
+class Curve:
+    """What a run showed: loss by step, and how fast it went.
+
+    `train` and `validation` hold pairs (step, loss); `seconds` leaves out what a killed run spent.
+    """
+
+    train: list[tuple[int, float]] = field(default_factory=list)
+    validation: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    rows_per_second: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The curve as plain data."""
+        return dict(vars(self))
+
+
+@dataclass
+class _Run:
+    """What changes while training, all of it saved in a checkpoint."""
+
+    model: Autoencoder
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    best: dict[str, Tensor]
+    best_loss: float = float("inf")
+    step: int = 0
+    waited: int = 0
+    done: bool = False
+    losses: list[float] = field(default_factory=list)
+    curve: Curve = field(default_factory=Curve)
+
+
+def train(
+    model: Autoencoder,
+    matrix: Matrix,
+    *,
+    config: TrainingConfig,
+    seed: int,
+    state_path: Path | None = None,
+    progress: Progress | None = None,
+) -> Curve:
+    """Train `model` in place; it ends with the weights of the best validation loss.
+
+    With a `state_path` the run is checkpointed there and, when the file exists, continued: the
+    result is the same as that of a run that was never stopped.
+    """
+    batches = Shuffled(matrix, rows_per_batch=config.rows_per_batch, seed=seed)
+    run = _begin(model, config, seed)
+    if state_path is not None and state_path.exists():
+        _restore(run, state_path)
+    validation = _validation_rows(matrix, batches.rows_per_batch)
+    if progress is not None:
+        progress.start(f"train {model.spec.recipe}", config.steps)
+        progress.advance(run.step)
+    started, begun, first = time.perf_counter(), run.curve.seconds, run.step
+    while not run.done:
+        loss = _step(run, batches, config)
+        seconds = time.perf_counter() - started
+        run.curve.seconds = begun + seconds
+        run.curve.rows_per_second = (run.step - first) * batches.rows_per_batch / seconds
+        if progress is not None:
+            progress.advance(1, loss=loss, rows_per_second=run.curve.rows_per_second)
+        if run.step % config.evaluate_every == 0 or run.step == config.steps:
+            _look(run, validation, config)
+        run.done = run.done or run.step >= config.steps
+        if state_path is not None and (run.step % config.checkpoint_every == 0 or run.done):
+            _save(run, state_path)
+    model.load_state_dict(run.best)
+    model.eval()
+    if progress is not None:
+        progress.finish()
+    return run.curve
+
+
+def to_rows(prepared: Prepared) -> Rows:
+    """Prepared arrays as tensors."""
+    return Rows(*(torch.from_numpy(part) for part in prepared))
+
+
+def _begin(model: Autoencoder, config: TrainingConfig, seed: int) -> _Run:
+    model.train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    generator = torch.Generator()
+    generator.manual_seed(seed)
+    return _Run(model, optimizer, generator, best=_copy(model.state_dict()))
+
+
+def _step(run: _Run, batches: Shuffled, config: TrainingConfig) -> float:
+    share = SCHEDULES[run.model.spec.schedule](run.step / config.steps)
+    for group in run.optimizer.param_groups:
+        group["lr"] = config.learning_rate * share
+    loss = run.model.loss(to_rows(batches.batch(run.step)), run.generator)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
+    run.optimizer.step()
+    run.step += 1
+    run.losses.append(float(loss.detach()))
+    return run.losses[-1]
+
+
+def _look(run: _Run, validation: list[Rows], config: TrainingConfig) -> None:
+    """Measure the validation loss, keep the weights if they are the best, stop if none came."""
+    # The noise is the same at each look, so that two looks differ by the weights alone.
+    generator = torch.Generator()
+    generator.manual_seed(_NOISE_SEED)
+    run.model.eval()
+    with torch.no_grad():
+        losses = [float(run.model.loss(rows, generator)) for rows in validation]
+    run.model.train()
+    loss = sum(losses) / len(losses)
+    run.curve.train.append((run.step, sum(run.losses) / max(1, len(run.losses))))
+    run.curve.validation.append((run.step, loss))
+    run.curve.steps = run.step
+    run.losses.clear()
+    if loss < run.best_loss:
+        run.best_loss, run.waited, run.curve.best_step = loss, 0, run.step
+        run.best = _copy(run.model.state_dict())
+    else:
+        run.waited += 1
+        run.done = run.waited >= config.patience
+
+
+def _validation_rows(matrix: Matrix, rows_per_batch: int) -> list[Rows]:
+    """Validation rows in batches; repeated when few, so that the noise averages out."""
+    split = VALIDATION if len(matrix.where(VALIDATION)) else TRAIN
+    rows = matrix.sample(split, limit=VALIDATION_ROWS)
+    count = max(1, len(rows) // rows_per_batch)
+    batches = [to_rows(matrix.take(part)) for part in _cut(rows, count)]
+    return batches * max(1, VALIDATION_ROWS // (4 * max(1, len(rows))))
+
+
+def _cut(rows: Any, count: int) -> list[Any]:
+    # Strided: rows that lie together may be alike, and InfoNCE compares within a batch.
+    return [rows[start::count] for start in range(count)]
+
+
+def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _save(run: _Run, path: Path) -> None:
+    tensors = {f"model/{name}": tensor for name, tensor in run.model.state_dict().items()}
+    tensors |= {f"best/{name}": tensor for name, tensor in run.best.items()}
+    for index, state in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in state.items()}
+    tensors["generator"] = run.generator.get_state()
+    keep: Callable[[str], Any] = lambda name: getattr(run, name)  # noqa: E731
+    figures = {name: keep(name) for name in ("best_loss", "step", "waited", "done", "losses")}
+    write_tensors(path, tensors, {**figures, "curve": run.curve.to_json()})
+
+
+def _restore(run: _Run, path: Path) -> None:
+    tensors, figures = read_tensors(path)
+    run.model.load_state_dict(_part(tensors, "model/"))
+    run.best = _part(tensors, "best/")
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _part(tensors, "optimizer/").items():
+        index, _, which = name.partition("/")
+        state.setdefault(int(index), {})[which] = tensor
+    groups = run.optimizer.state_dict()["param_groups"]
+    run.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    run.generator.set_state(tensors["generator"])
+    run.curve = Curve(**figures.pop("curve"))
+    for name, value in figures.items():
+        setattr(run, name, value)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

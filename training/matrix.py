@@ -1,0 +1,194 @@
+"""Prepared rows on disk: written in one streaming pass, read in shuffled blocks.
+
+Plain ``.npy`` files, memory-mapped, so that training never needs the table in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.prologue import Prepared
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+ROWS_PER_BLOCK = 512
+BLOCKS_IN_MEMORY = 128
+_HEADER = 256
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+
+class ArrayWriter:
+    """Writes one ``.npy`` file by appending rows; the header gets its length when closed."""
+
+    def __init__(self, path: Path, *, dtype: str, width: int | None):
+        self._file: BinaryIO = path.open("wb")
+        self._dtype, self._width, self._rows = np.dtype(dtype), width, 0
+        self._file.write(b" " * _HEADER)
+
+    def append(self, rows: Array) -> None:
+        """Add rows of shape [n, width] (or [n])."""
+        self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).tobytes())
+        self._rows += len(rows)
+
+    def close(self) -> None:
+        """Write the header; the file is an ``.npy`` of format version 1.0 from now on."""
+        shape = (self._rows,) if self._width is None else (self._rows, self._width)
+        text = repr({"descr": self._dtype.str, "fortran_order": False, "shape": shape})
+        length = _HEADER - 10
+        self._file.seek(0)
+        self._file.write(b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little"))
+        self._file.write(text.ljust(length - 1).encode() + b"\n")
+        self._file.close()
+
+
+class MatrixWriter:
+    """Writes a `Matrix` folder; use as a context manager."""
+
+    def __init__(self, folder: Path, *, numbers: int, ranks: int, categories: int, labels: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = {
+            name: ArrayWriter(folder / f"{name}.npy", dtype=dtype, width=width)
+            for name, dtype, width in (
+                ("numeric", "<f4", numbers),
+                ("ranked", "<f4", ranks),
+                ("codes", "<i4", categories),
+                ("labels", "<f8", labels),
+                ("split", "|u1", None),
+            )
+        }
+
+    def append(self, prepared: Prepared, *, split: Array, labels: Array) -> None:
+        """Add rows: prepared, the split of each, uint8 [n], and their labels, float64 [n, L]."""
+        parts = {**prepared._asdict(), "split": split, "labels": labels}
+        for name, part in parts.items():
+            self._files[name].append(part)
+
+    def __enter__(self) -> MatrixWriter:
+        """Begin writing."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the files."""
+        for file in self._files.values():
+            file.close()
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Prepared rows of one table.
+
+    Shape:
+        numeric [N, D] float32, ranked [N, R] float32, codes [N, C] int32, labels [N, L] float64
+        (class numbers or values, NaN where null), split [N] uint8: 0 train, 1 validation, 2 test.
+    """
+
+    numeric: Array
+    ranked: Array
+    codes: Array
+    labels: Array
+    split: Array
+
+    @staticmethod
+    def open(folder: Path) -> Matrix:
+        """The matrix that a `MatrixWriter` left in `folder`, memory-mapped."""
+        return Matrix(
+            **{name: _load(folder / f"{name}.npy") for name in Matrix.__dataclass_fields__}
+        )
+
+    def where(self, split: int) -> Indices:
+        """Rows of a split, ascending."""
+        return np.flatnonzero(self.split == split)
+
+    def take(self, rows: Indices) -> Prepared:
+        """Some rows, in memory: float32, float32, int64."""
+        return Prepared(
+            np.asarray(self.numeric[rows]),
+            np.asarray(self.ranked[rows]),
+            np.asarray(self.codes[rows], dtype=np.int64),
+        )
+
+    def blocks(self, split: int, *, rows_per_block: int = 8192) -> Iterator[Prepared]:
+        """All rows of a split in their order."""
+        rows = self.where(split)
+        for start in range(0, len(rows), rows_per_block):
+            yield self.take(rows[start : start + rows_per_block])
+
+    def sample(self, split: int, *, limit: int) -> Indices:
+        """At most `limit` rows of a split, evenly spread."""
+        rows = self.where(split)
+        if len(rows) <= limit:
+            return rows
+        return rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+
+
+def _load(path: Path) -> Array:
+    # An empty array cannot be mapped, and needs no mapping.
+    mode: Literal["r"] | None = "r" if path.stat().st_size > _HEADER else None
+    loaded: Array = np.load(path, mmap_mode=mode, allow_pickle=False)
+    return loaded
+
+
+class Shuffled:
+    """The training batches of a matrix, a pure function of seed and step.
+
+    Each epoch permutes blocks of consecutive rows, reads some of them into memory and permutes
+    the rows in there, so that disk is read in blocks and a run can resume at any step.
+    """
+
+    def __init__(self, matrix: Matrix, *, rows_per_batch: int, seed: int):
+        self._matrix, self._seed = matrix, seed
+        self._rows = matrix.where(TRAIN)
+        self.rows_per_batch = min(rows_per_batch, max(1, len(self._rows)))
+        # What is left over at the end of an epoch is dropped; it differs from epoch to epoch.
+        self.batches_per_epoch = max(1, len(self._rows) // self.rows_per_batch)
+        self._group = (-1, -1)
+        self._held: Prepared | None = None
+
+    def __len__(self) -> int:
+        """Training rows."""
+        return len(self._rows)
+
+    def batch(self, step: int) -> Prepared:
+        """The rows of gradient step `step`, from 0."""
+        epoch, place = divmod(step, self.batches_per_epoch)
+        first = place * self.rows_per_batch
+        size = ROWS_PER_BLOCK * BLOCKS_IN_MEMORY
+        taken: list[Prepared] = []
+        last = first + self.rows_per_batch
+        while first < last:
+            group, inside = divmod(first, size)
+            held = self._hold(epoch, group)
+            until = min(inside + last - first, len(held.codes))
+            taken.append(Prepared(*(part[inside:until] for part in held)))
+            first += until - inside
+        if len(taken) == 1:
+            return taken[0]
+        return Prepared(*(np.concatenate(parts) for parts in zip(*taken, strict=True)))
+
+    def _hold(self, epoch: int, group: int) -> Prepared:
+        if self._held is None or self._group != (epoch, group):
+            order = self._order(epoch)[group * BLOCKS_IN_MEMORY : (group + 1) * BLOCKS_IN_MEMORY]
+            starts = order[:, None] * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK)
+            places = starts[starts < len(self._rows)]
+            rows = np.random.default_rng([self._seed, epoch, group]).permutation(self._rows[places])
+            self._held, self._group = self._matrix.take(rows), (epoch, group)
+        return self._held
+
+    def _order(self, epoch: int) -> Indices:
+        """Blocks in the order of an epoch; the short one comes last, so that groups are full."""
+        full, rest = divmod(len(self._rows), ROWS_PER_BLOCK)
+        order = np.random.default_rng([self._seed, epoch]).permutation(full)
+        return np.append(order, [full] * (rest > 0)).astype(np.int64)

@@ -1,0 +1,180 @@
+"""From scores to a sentence: what an engineer should do, chosen by the numbers alone."""
+
+from __future__ import annotations
+
+from training.results import Evaluation, HiddenColumns, LatentHealth, Lead, Score, Verdict
+
+CLEAR_ERRORS = 2.0  # standard errors beyond which a difference is more than noise
+CLEAR_POINTS = 0.2  # and points below which it does not matter
+SLOW_RATIO = 1.2  # fit times closer than this are the same
+
+
+def judge(evaluation: Evaluation) -> Verdict:
+    """The verdict on probed scores, or on hidden columns when there is no label.
+
+    By the linear probe: ahead of PCA beyond two standard errors, use the embedding; within them,
+    PCA is enough; behind, PCA is better. When the raw columns are further ahead of the embedding
+    than the embedding is of PCA, they are named first.
+    """
+    health = _health_sentences(evaluation.health)
+    if evaluation.scores:
+        verdict = _probed(evaluation)
+    elif evaluation.hidden_columns is not None:
+        verdict = _unprobed(evaluation, evaluation.hidden_columns)
+    else:
+        verdict = Verdict(kind="unprobed", headline="Nothing was probed.")
+    return verdict.model_copy(update={"sentences": (*verdict.sentences, *health)})
+
+
+def is_clear(points: float, standard_error: float) -> bool:
+    """Whether a difference is beyond noise and large enough to matter.
+
+    >>> is_clear(0.5, 0.2), is_clear(0.5, 0.3), is_clear(-0.1, 0.01)
+    (True, False, False)
+    """
+    return abs(points) > max(CLEAR_ERRORS * standard_error, CLEAR_POINTS)
+
+
+def _probed(found: Evaluation) -> Verdict:
+    pca, raw = found.lead("PCA"), found.lead("raw")
+    ahead = is_clear(pca.points, pca.standard_error) and pca.points > 0
+    behind = is_clear(pca.points, pca.standard_error) and pca.points < 0
+    short_of_raw = is_clear(raw.points, raw.standard_error) and raw.points < 0
+    best = (_best_sentence(found),)
+    if short_of_raw and -raw.points > max(1.0, pca.points):
+        headline = f"Raw columns are better by {_gap(raw)} points; use the embedding only for {_gain(found)}."
+        return Verdict(
+            kind="raw_is_better", headline=headline, sentences=(_pca_sentence(pca), *best)
+        )
+    raw_sentence = _raw_sentence(found, raw, short_of_raw)
+    if ahead:
+        kind, headline = (
+            "embedding",
+            (f"Use the embedding: its {found.dim} numbers are ahead of PCA by {_gap(pca)} points."),
+        )
+    elif behind:
+        kind, headline = (
+            "pca_is_better",
+            f"Use PCA: it is ahead of the embedding by {_gap(pca)} points.",
+        )
+    else:
+        kind, headline = (
+            "pca_is_enough",
+            (
+                f"PCA is enough here: the embedding differs from it by {_signed(pca)} points, "
+                "which is noise or too little to matter."
+            ),
+        )
+    return Verdict.model_validate(
+        {"kind": kind, "headline": headline, "sentences": (raw_sentence, *best)}
+    )
+
+
+def _unprobed(found: Evaluation, hidden: HiddenColumns) -> Verdict:
+    points, error = hidden.lead_points, hidden.standard_error
+    what = "columns hidden from the input are predicted back"
+    if not is_clear(points, error):
+        kind = "pca_is_enough"
+        headline = f"PCA is enough here: {what} as well from it (R² {hidden.pca:.3f})."
+    elif points > 0:
+        kind = "embedding"
+        headline = (
+            f"Use the embedding: {what} better from it than from PCA, "
+            f"by {points:.1f} ± {error:.1f} points of R²."
+        )
+    else:
+        kind = "pca_is_better"
+        headline = f"Use PCA: {what} better from it, by {-points:.1f} ± {error:.1f} points of R²."
+    advice = "No label was given; name one to learn what the codes are worth to a model."
+    return Verdict.model_validate({"kind": kind, "headline": headline, "sentences": (advice,)})
+
+
+def _pca_sentence(pca: Lead) -> str:
+    if not is_clear(pca.points, pca.standard_error):
+        return f"The embedding and PCA are level ({_signed(pca)} points)."
+    if pca.points > 0:
+        return f"The embedding is ahead of PCA by {_gap(pca)} points."
+    return f"PCA of the same width is ahead of the embedding by {_gap(pca)} points."
+
+
+def _raw_sentence(found: Evaluation, raw: Lead, short_of_raw: bool) -> str:
+    columns, speed = _raw_name(found), _speed(found)
+    if short_of_raw:
+        more = f"{columns[0].upper()}{columns[1:]} hold {_gap(raw)} points more"
+        return f"{more}; a linear model fits {speed} on the embedding."
+    if is_clear(raw.points, raw.standard_error):
+        return f"It is also ahead of {columns} by {_gap(raw)} points; a linear model fits {speed}."
+    return f"It is level with {columns} ({_signed(raw)} points); a linear model fits {speed}."
+
+
+def _gain(found: Evaluation) -> str:
+    saved = f"size ({_raw_width(found)} columns become {found.dim})"
+    ratio = _ratio(found)
+    return (
+        f"{saved} and speed (a linear model fits {_speed(found)})" if ratio > SLOW_RATIO else saved
+    )
+
+
+def _speed(found: Evaluation) -> str:
+    raw, embedding = found.score("raw").fit_seconds, found.score("embedding").fit_seconds
+    ratio = _ratio(found)
+    if ratio <= SLOW_RATIO:
+        return "no faster"
+    times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+    return f"{times} times faster ({seconds(embedding)} instead of {seconds(raw)})"
+
+
+def _ratio(found: Evaluation) -> float:
+    return found.score("raw").fit_seconds / max(found.score("embedding").fit_seconds, 1e-6)
+
+
+def _best_sentence(found: Evaluation) -> str:
+    best = max(found.scores, key=_by_score)
+    name = {"embedding": "the embedding", "raw": "the raw columns"}.get(
+        best.representation, best.representation
+    )
+    return f"Best of all probes: {best.probe} on {name}, {found.metric} {best.score:.3f}."
+
+
+def _by_score(score: Score) -> float:
+    return score.score
+
+
+def _health_sentences(health: LatentHealth) -> tuple[str, ...]:
+    said = []
+    if health.active_units < health.dim:
+        dead = health.dim - health.active_units
+        said.append(f"{dead} of the {health.dim} units carry nothing: try a smaller --dim.")
+    if health.merged_rows:
+        said.append(f"{health.merged_rows:,} different test rows share a vector with another.")
+    return tuple(said)
+
+
+def _raw_width(found: Evaluation) -> int:
+    return next(e.columns for e in found.encodings if e.representation == "raw")
+
+
+def _raw_name(found: Evaluation) -> str:
+    width = _raw_width(found)
+    if width == found.table_columns:
+        return f"the {width} raw columns"
+    return f"the raw columns ({width} numbers wide, one-hot)"
+
+
+def _gap(lead: Lead) -> str:
+    return f"{abs(lead.points):.1f} ± {lead.standard_error:.1f}"
+
+
+def _signed(lead: Lead) -> str:
+    return f"{lead.points:+.1f} ± {lead.standard_error:.1f}".replace("-", "−")
+
+
+def seconds(value: float) -> str:
+    """A time in words as short as its size allows.
+
+    >>> seconds(0.0042), seconds(0.42), seconds(12.3)
+    ('4 ms', '0.42 s', '12 s')
+    """
+    if value < 0.1:
+        return f"{value * 1000:.0f} ms" if value >= 0.001 else "under 1 ms"
+    return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
