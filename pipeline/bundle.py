@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -142,11 +141,11 @@ def replaceable(folder: Path) -> bool:
 def _replace(folder: Path, stage: Path) -> None:
     if folder.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-        os.rename(folder, old)
-        os.rename(stage, folder)
+        folder.rename(old)
+        stage.rename(folder)
         shutil.rmtree(old)
     else:
-        os.rename(stage, folder)
+        stage.rename(folder)
     sync_folder(folder.parent)
 
 

@@ -107,16 +107,12 @@ class EmbeddingJob(Config):
     dtype: Annotated[
         Literal["float32", "float16"], Field(description="Type of the stored numbers.")
     ] = "float32"
-    scores: Annotated[
-        bool, Field(description="Add each row's reconstruction error.")
-    ] = False
+    scores: Annotated[bool, Field(description="Add each row's reconstruction error.")] = False
     threads: Annotated[
         int | None,
         Field(ge=1, description="Worker threads; default: what the container may use."),
     ] = None
-    memory: Annotated[
-        str | None, Field(description="Bound on data in flight, such as 2GB.")
-    ] = None
+    memory: Annotated[str | None, Field(description="Bound on data in flight, such as 2GB.")] = None
     keep: Annotated[
         int, Field(ge=1, description="Published versions to keep, the new one included.")
     ] = 3

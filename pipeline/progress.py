@@ -1,4 +1,4 @@
-"""How long work tells that it moves: one small protocol, implemented by the command line and flows."""
+"""How long work tells that it moves: one protocol, implemented by the command line and flows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Silent:
     """A `Progress` that shows nothing.
 
     >>> quiet: Progress = Silent()
-    >>> quiet.start("rows", 3); quiet.advance(3, loss=0.5); quiet.finish()
+    >>> quiet.start("rows", 3)
+    ... quiet.advance(3, loss=0.5)
+    ... quiet.finish()
     """
 
     def start(self, what: str, total: int | None) -> None:

@@ -139,9 +139,7 @@ class Prologue:
         numbers = [g.input(c.name, DOUBLE, ["batch"]) for c in self.number_columns]
         times = [g.input(c.name, INT64, ["batch"]) for c in self.schema.by_kind("timestamp")]
         codes = [
-            self.categories.lookup(
-                g, c, g.input(c.column, STRING if c.text else INT64, ["batch"])
-            )
+            self.categories.lookup(g, c, g.input(c.column, STRING if c.text else INT64, ["batch"]))
             for c in self.categories.columns
         ]
         vectors = [g.input(v.column, FLOAT, ["batch", v.length]) for v in self.vectors.columns]
@@ -161,7 +159,9 @@ class Prologue:
             (TIMESTAMPS, INT64, len(self.schema.by_kind("timestamp"))),
             (CODES, INT64, len(self.categories.columns)),
         )
-        named = [g.input(name, dtype, [rows, "batch"]) if rows else None for name, dtype, rows in blocks]
+        named = [
+            g.input(name, dtype, [rows, "batch"]) if rows else None for name, dtype, rows in blocks
+        ]
         vectors = [g.input(v.column, FLOAT, ["batch", v.length]) for v in self.vectors.columns]
         self._body(g, named[0], named[1], named[2], vectors)
         return g.model("body")

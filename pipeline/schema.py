@@ -97,8 +97,9 @@ def infer(
             or no feature is left. All problems are reported at once.
     """
     overrides = overrides or {}
-    asked: dict[str, Role] = {name: "ignore" for name in ignore}
-    asked |= {name: "key" for name in keys} | {name: "label" for name in labels}
+    asked: dict[str, Role] = dict.fromkeys(ignore, "ignore")
+    asked.update(dict.fromkeys(keys, "key"))
+    asked.update(dict.fromkeys(labels, "label"))
     if event_time is not None:
         asked[event_time] = "event_time"
     asked |= {name: said.role for name, said in overrides.items() if said.role is not None}

@@ -65,7 +65,7 @@ class SourceFile:
             DataError: if it was replaced or rewritten since.
         """
         try:
-            found = os.stat(self.path)
+            found = Path(self.path).stat()
         except OSError as error:
             raise DataError(f"{self.path} vanished while it was read: {error.strerror}") from None
         if (found.st_size, found.st_mtime_ns) != (self.bytes, self.mtime_ns):
@@ -185,7 +185,8 @@ def open_source(path: str | Path) -> Source:
 
 
 def _walk(root: Path) -> tuple[list[Path], list[str]]:
-    found, skipped = [], []
+    found: list[Path] = []
+    skipped: list[str] = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name[0] not in "_.")
         for name in sorted(names):

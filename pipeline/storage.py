@@ -1,4 +1,4 @@
-"""Local disk: whole files or none, locks that die with their process, pointers that swap at once."""
+"""Local disk: files whole or not at all, locks that die with their process, atomic pointers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def point(link: Path, target: str) -> None:
 def pointed(link: Path) -> str | None:
     """Name of what `link` leads to, or None where there is no link."""
     try:
-        return Path(os.readlink(link)).name
+        return link.readlink().name
     except OSError:
         return None
 

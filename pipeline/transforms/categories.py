@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
+from pydantic import TypeAdapter
 
 from pipeline.errors import DataError
 from pipeline.feed import NULL_INT, NULL_TEXT
@@ -92,7 +93,9 @@ def _value_counts(name: str, array: pa.Array) -> list[tuple[Value, int]]:
     if pt.is_null(array.type):
         return []
     try:
-        counts = pc.value_counts(array.dictionary_decode() if pt.is_dictionary(array.type) else array)
+        counts = pc.value_counts(
+            array.dictionary_decode() if pt.is_dictionary(array.type) else array
+        )
         values, sizes = counts.field(0).to_pylist(), counts.field(1).to_pylist()
     except UnicodeDecodeError:
         raise DataError(f"column '{name}' holds text that is not UTF-8; re-encode it") from None
@@ -140,11 +143,11 @@ class Categories:
             shown: list[Value] = [category.null, RARE_TEXT if category.text else NULL_INT]
             shown += category.kept[: category.classes - FIRST]
             out = {"values_strings" if category.text else "values_int64s": shown}
-            default = {"default_string": NULL_TEXT} if category.text else {"default_int64": NULL_INT}
-            keys = list(range(NULL, category.classes))
-            value = g(
-                "LabelEncoder", code, domain="ai.onnx.ml", keys_int64s=keys, **out, **default
+            default = (
+                {"default_string": NULL_TEXT} if category.text else {"default_int64": NULL_INT}
             )
+            keys = list(range(NULL, category.classes))
+            value = g("LabelEncoder", code, domain="ai.onnx.ml", keys_int64s=keys, **out, **default)
             g.output(value, category.column, STRING if category.text else INT64, ["batch"])
             place += category.classes
 
@@ -155,10 +158,4 @@ class Categories:
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> Categories:
         """The transforms that `to_json` described."""
-        listed = ("kept", "rare")
-        return cls(
-            tuple(
-                Category(**{k: tuple(v) if k in listed else v for k, v in item.items()})
-                for item in data
-            )
-        )
+        return cls(tuple(TypeAdapter(Category).validate_python(column) for column in data))

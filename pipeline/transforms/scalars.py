@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from pipeline.feed import NULL_INT
 from pipeline.graph import BOOL, DOUBLE, FLOAT, INT64, GraphBuilder
@@ -195,7 +196,9 @@ class Scalars:
             inside = [i - first for i in self._in_cycle(cycle)]
             if not inside:
                 continue
-            within = g("Mod", g.rows(present, inside, len(self.times)), g.constant(length, np.int64))
+            within = g(
+                "Mod", g.rows(present, inside, len(self.times)), g.constant(length, np.int64)
+            )
             at = g("Div", within, g.constant(step, np.int64))
             angles = 2 * np.pi * np.arange(length // step + 1) / (length / step)
             for wave in (np.sin, np.cos):
@@ -271,5 +274,4 @@ class Scalars:
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> Scalars:
         """The transforms that `to_json` described."""
-        listed = ("knots", "levels", "cycles")
-        return cls(tuple(Scalar(**{k: tuple(v) if k in listed else v for k, v in d.items()}) for d in data))
+        return cls(tuple(TypeAdapter(Scalar).validate_python(column) for column in data))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from pipeline.graph import FLOAT, GraphBuilder
 from pipeline.transforms.scalars import CLIP
@@ -71,7 +72,9 @@ class Vectors:
         mean, scale = np.array([vector.mean]), np.array([vector.scale])
         gain = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
         finite = g("Clip", values, g.constant(-_HUGE, np.float32), g.constant(_HUGE, np.float32))
-        scaled = g("Mul", g("Sub", finite, g.constant(mean, np.float32)), g.constant(gain, np.float32))
+        scaled = g(
+            "Mul", g("Sub", finite, g.constant(mean, np.float32)), g.constant(gain, np.float32)
+        )
         limits = g.constant(-CLIP, np.float32), g.constant(CLIP, np.float32)
         view = g("Where", gone, g.constant(0, np.float32), g("Clip", scaled, *limits))
         if not 0 < vector.missing < 1:
@@ -99,10 +102,4 @@ class Vectors:
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> Vectors:
         """The transforms that `to_json` described."""
-        listed = ("mean", "scale")
-        return cls(
-            tuple(
-                Vector(**{k: tuple(v) if k in listed else v for k, v in item.items()})
-                for item in data
-            )
-        )
+        return cls(tuple(TypeAdapter(Vector).validate_python(column) for column in data))

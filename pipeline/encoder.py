@@ -1,0 +1,173 @@
+"""The hot path: record batches in, vectors out.
+
+The batch engine runs ``lookup.onnx`` on the distinct strings of a column only, and feeds codes to
+``core.onnx``: strings never become an array of rows. The result is bit-identical to
+``encoder.onnx``, which the export gate checks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from pipeline.bundle import Bundle
+from pipeline.errors import DataError, SchemaError
+from pipeline.feed import feed, flat, to_input
+from pipeline.runtime import session
+from pipeline.schema import Column, FeatureSchema, differences
+
+# Names of the blocks that core.onnx takes beside vector columns; see pipeline.prologue.
+NUMBERS, TIMESTAMPS, CODES = "p2v/numbers", "p2v/timestamps", "p2v/codes"
+_NULL_CODE = 1
+# Activations of one run should stay in the second-level cache.
+_CACHE_BYTES = 2**20
+
+Embedding = npt.NDArray[np.float32]
+
+
+class Encoder:
+    """The encoder of a bundle, ready to run; safe to share between threads."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.schema: FeatureSchema = bundle.manifest.feature_schema
+        self.dim: int = bundle.manifest.dim
+        self.fingerprint: str = bundle.fingerprint
+        self._core = session(bundle.read("core.onnx"), threads=threads)
+        strings = bundle.has("lookup.onnx")
+        self._lookup = session(bundle.read("lookup.onnx")) if strings else None
+        self._numbers = self.schema.by_kind("number", "boolean")
+        self._times = self.schema.by_kind("timestamp")
+        self._categories = self.schema.by_kind("category")
+        self._vectors = self.schema.by_kind("vector", "image")
+        fitting = max(256, min(8192, _CACHE_BYTES // (4 * bundle.manifest.widest_layer)))
+        self._rows_per_run = 1 << (fitting.bit_length() - 1)
+
+    @classmethod
+    def open(cls, path: str | Path, *, threads: int = 1) -> Encoder:
+        """The encoder of the bundle at `path`, after all its hashes were checked.
+
+        `threads` are those inside ONNX Runtime; keep 1 when several callers run side by side.
+
+        Raises:
+            BundleError: if the bundle is missing or damaged.
+        """
+        return cls(Bundle.open(path), threads=threads)
+
+    def transform(self, table: Any) -> Embedding:
+        """The embedding of every row of `table`, float32 [rows, dim].
+
+        `table` is a pyarrow Table or RecordBatch, a pandas or polars frame, or anything else that
+        speaks the Arrow C stream protocol. Columns are found by name; extra ones are ignored.
+
+        Raises:
+            SchemaError: if a feature column is missing or of another kind.
+            DataError: if a value cannot be represented.
+        """
+        arrow = as_table(table)
+        problems = differences(self.schema, arrow.schema, roles=("feature", "condition"))
+        if problems:
+            raise SchemaError("; ".join(problems))
+        names = [column.name for column in self.schema.features]
+        batches = arrow.select(names).combine_chunks().to_batches(max_chunksize=65_536)
+        found = [self.encode(batch) for batch in batches]
+        return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+
+    def encode(self, batch: pa.RecordBatch) -> Embedding:
+        """The embedding of every row of a batch that keeps the contract, float32 [rows, dim]."""
+        rows = batch.num_rows
+        numbers = [to_input(flat(batch, c.name), c) for c in self._numbers]
+        times = [to_input(flat(batch, c.name), c) for c in self._times]
+        vectors = {c.name: to_input(flat(batch, c.name), c) for c in self._vectors}
+        codes = self._codes(batch)
+        found = np.empty((rows, self.dim), np.float32)
+        for start in range(0, rows, self._rows_per_run):
+            stop = min(start + self._rows_per_run, rows)
+            inputs = {name: values[start:stop] for name, values in vectors.items()}
+            inputs |= _block(NUMBERS, numbers, start, stop, np.float64)
+            inputs |= _block(TIMESTAMPS, times, start, stop, np.int64)
+            inputs |= _block(CODES, codes, start, stop, np.int64)
+            (found[start:stop],) = self._core.run(["embedding"], inputs)
+        return found
+
+    def _codes(self, batch: pa.RecordBatch) -> list[npt.NDArray[np.int64]]:
+        """The codes of every category column, each int64 [rows]."""
+        if self._lookup is None:
+            return []
+        encoded = [_encoded(flat(batch, c.name), c) for c in self._categories]
+        inputs = {
+            c.name: to_input(array.dictionary, c)
+            for c, array in zip(self._categories, encoded, strict=True)
+        }
+        tables = self._lookup.run([f"code:{c.name}" for c in self._categories], inputs)
+        return [_mapped(array, table) for array, table in zip(encoded, tables, strict=True)]
+
+
+class Scorer:
+    """The scorer of a bundle: embeddings with each row's reconstruction error."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._schema = bundle.manifest.feature_schema
+        self._session = session(bundle.read("scorer.onnx"))
+
+    def score(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
+        """The reconstruction error of every row, float32 [rows]."""
+        inputs = feed(batch, self._schema)
+        (errors,) = self._session.run(["reconstruction_error"], inputs)
+        return cast("npt.NDArray[np.float32]", errors)
+
+
+def as_table(table: Any) -> pa.Table:
+    """`table` as a pyarrow Table, without a copy where the layouts allow it.
+
+    Raises:
+        DataError: if it is nothing that Arrow can read.
+    """
+    if isinstance(table, pa.Table):
+        return table
+    if isinstance(table, pa.RecordBatch):
+        return pa.Table.from_batches([table])
+    if not hasattr(table, "__arrow_c_stream__"):
+        raise DataError(
+            "a pyarrow Table or RecordBatch, or a pandas or polars frame is required, "
+            f"found {type(table).__name__}"
+        )
+    try:
+        return pa.table(table)
+    except (pa.ArrowException, TypeError) as error:
+        raise DataError(f"the frame cannot be read as an Arrow table: {error}") from None
+
+
+def _block(
+    name: str, columns: list[npt.NDArray[Any]], start: int, stop: int, dtype: Any
+) -> dict[str, npt.NDArray[Any]]:
+    if not columns:
+        return {}
+    block = np.empty((len(columns), stop - start), dtype)
+    for row, values in zip(block, columns, strict=True):
+        row[:] = values[start:stop]
+    return {name: block}
+
+
+def _encoded(array: pa.Array, column: Column) -> pa.DictionaryArray:
+    if pt.is_dictionary(array.type):
+        return array
+    if pt.is_null(array.type):
+        array = array.cast(pa.string() if "string" in column.type else pa.int64())
+    if pt.is_string_view(array.type):
+        array = array.cast(pa.large_string())
+    return pc.dictionary_encode(array)
+
+
+def _mapped(array: pa.DictionaryArray, table: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The codes of an encoded column, from the codes of its dictionary."""
+    table = np.append(table, _NULL_CODE)
+    indices = array.indices.fill_null(len(table) - 1) if array.indices.null_count else array.indices
+    codes: npt.NDArray[np.int64] = np.take(table, indices.to_numpy(zero_copy_only=False))
+    return codes

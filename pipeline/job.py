@@ -1,0 +1,327 @@
+"""The embedding job: plan the shards, write one part for each, publish them as one version.
+
+`embed_shard` is a pure function of its arguments; everything above it only maps it, on threads of
+this machine or on tasks of another engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+
+import onnxruntime
+import pyarrow as pa
+
+from pipeline import limits, storage
+from pipeline.bundle import Bundle
+from pipeline.config import Config, EmbeddingJob, parse_bytes
+from pipeline.encoder import Encoder, Scorer
+from pipeline.errors import BundleError, ConfigError, DataError, PublishError
+from pipeline.parts import ROWS_PER_GROUP, PartWriter, part_batch, part_schema
+from pipeline.progress import Progress, Silent
+from pipeline.publishing import FORMAT, Destination, PartReport, Stage, VersionManifest
+from pipeline.retention import keep_last
+from pipeline.schema import FeatureSchema
+from pipeline.source import Shard, Source, open_source, plan_shards, read_batches
+
+ShardFunction = Callable[[Shard], PartReport]
+MapShards = Callable[[ShardFunction, Sequence[Shard]], Iterable[PartReport]]
+
+_SMALLEST_BATCH = 1_024
+
+
+class JobReport(Config):
+    """What an embedding job did.
+
+    `computed`, `reused` and `resumed` count parts: made now, taken over from the previous version,
+    found finished from a killed run. `published` is False when this very work was there already.
+    """
+
+    run_id: str
+    destination: str
+    parts: int
+    rows: int
+    computed: int
+    reused: int
+    resumed: int
+    published: bool
+    seconds: float
+    rows_per_second: float
+    skipped_files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """Everything `embed_shard` needs beside the shard; plain values, so that it travels."""
+
+    job: EmbeddingJob
+    model: str
+    stage: str
+    run_id: str
+    schema: bytes
+    rows_per_batch: int
+
+    def part_name(self, shard: Shard) -> str:
+        """The run stands in the name, so that parts of two runs are never read as one table."""
+        return f"part-{shard.index:05d}-{self.run_id[:8]}.parquet"
+
+    def work(self, shard: Shard) -> str:
+        """Names what determines the bytes of a part: model, options, schema, input."""
+        facts = [self.model, _options(self.job), self.schema.hex(), onnxruntime.__version__]
+        return _hash([*facts, shard.file.fingerprint, shard.file.partitions, shard.row_groups])
+
+
+def embed(
+    job: EmbeddingJob,
+    *,
+    progress: Progress | None = None,
+    map_shards: MapShards | None = None,
+) -> JobReport:
+    """Embed a Parquet table and publish the vectors as a new version.
+
+    The same work has the same run id: a rerun computes nothing, and a run that was killed goes on
+    with its finished parts. `map_shards` says where the shards run; threads of this machine by
+    default.
+
+    Raises:
+        BundleError, SchemaError, DataError: if an input is refused; nothing is published.
+        DestinationError, LockedError, PublishError: if the destination cannot take the result.
+    """
+    started = time.monotonic()
+    progress = progress or Silent()
+    bundle = Bundle.open(job.bundle)
+    if job.scores and not bundle.has("scorer.onnx"):
+        raise BundleError(f"{job.bundle} has no scorer.onnx; embed without scores")
+    source = open_source(job.source)
+    source.check(
+        bundle.manifest.feature_schema, roles=("feature", "condition", "key", "event_time")
+    )
+    schema = _output_schema(job, bundle, source)
+    shards = plan_shards(source)
+    destination = Destination.open(job.destination, create=True)
+    with destination.locked():
+        try:
+            report = _run(job, bundle, source, schema, shards, destination, progress, map_shards)
+        except OSError as error:
+            raise PublishError(
+                f"cannot write to {job.destination}: {error.strerror or error}; "
+                "what was published before is untouched"
+            ) from None
+    seconds = time.monotonic() - started
+    rows = report.rows if report.published else 0
+    return report.model_copy(
+        update={"seconds": seconds, "rows_per_second": rows / seconds if seconds else 0.0}
+    )
+
+
+def _run(
+    job: EmbeddingJob,
+    bundle: Bundle,
+    source: Source,
+    schema: pa.Schema,
+    shards: list[Shard],
+    destination: Destination,
+    progress: Progress,
+    map_shards: MapShards | None,
+) -> JobReport:
+    run_id = _run_id(job, bundle, source)
+    report = JobReport(
+        run_id=run_id,
+        destination=job.destination,
+        parts=len(shards),
+        rows=source.rows,
+        computed=0,
+        reused=0,
+        resumed=0,
+        published=False,
+        seconds=0.0,
+        rows_per_second=0.0,
+        skipped_files=source.skipped,
+    )
+    if not destination.version(run_id).exists():
+        stage = destination.stage(run_id)
+        plan = ShardPlan(
+            job=job,
+            model=bundle.fingerprint,
+            stage=str(stage.folder),
+            run_id=run_id,
+            schema=schema.serialize().to_pybytes(),
+            rows_per_batch=rows_per_batch(job, bundle.manifest.feature_schema),
+        )
+        done, resumed, reused = _find_finished(plan, shards, stage, destination)
+        todo = [shard for shard in shards if plan.part_name(shard) not in done]
+        mapper = map_shards or partial(on_threads, threads=job.threads or limits.threads())
+        progress.start("rows", sum(shard.rows for shard in todo))
+        for part in mapper(partial(embed_shard, plan), todo):
+            done[part.name] = part
+            progress.advance(part.rows)
+        progress.finish()
+        manifest = _manifest(plan, source, [done[plan.part_name(s)] for s in shards])
+        destination.commit(stage, manifest)
+        report = report.model_copy(
+            update={
+                "computed": len(todo),
+                "resumed": resumed,
+                "reused": reused,
+                "published": True,
+                "rows": manifest.rows,
+            }
+        )
+    destination.point(run_id)
+    destination.clear_stages()
+    keep_last(destination, job.keep)
+    return report
+
+
+def _find_finished(
+    plan: ShardPlan, shards: Sequence[Shard], stage: Stage, destination: Destination
+) -> tuple[dict[str, PartReport], int, int]:
+    done: dict[str, PartReport] = {}
+    for shard in shards:
+        if found := stage.finished(plan.part_name(shard), plan.work(shard)):
+            done[found.name] = found
+    resumed, current = len(done), destination.current
+    older = destination.manifest(current).files if current else ()
+    known = {part.work: part for part in older}
+    for shard in shards:
+        name, part = plan.part_name(shard), known.get(plan.work(shard))
+        if name not in done and part is not None and current is not None:
+            taken = stage.reuse(part, name=name, published=destination.version(current))
+            done |= {name: taken} if taken else {}
+    return done, resumed, len(done) - resumed
+
+
+def on_threads(
+    function: ShardFunction, shards: Sequence[Shard], *, threads: int
+) -> Iterator[PartReport]:
+    """The reports of `function` over `shards`, from `threads` worker threads, as they finish."""
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        futures = [pool.submit(function, shard) for shard in shards]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
+    """Write the part of one shard into the stage: temporary name, sync, rename, sidecar.
+
+    The bytes depend on nothing but the model, the options and the shard.
+    """
+    stage, name = Stage(Path(plan.stage)), plan.part_name(shard)
+    temporary = stage.folder / f"{name}.tmp"
+    schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
+    writer = PartWriter(temporary, schema)
+    try:
+        for batch in _embedded(plan, shard, schema):
+            writer.write(batch)
+    except DataError as error:
+        raise _located(error, shard) from None
+    finally:
+        writer.close()
+    storage.sync_file(temporary)
+    final = stage.folder / name
+    temporary.rename(final)
+    storage.sync_folder(stage.folder)
+    return stage.record(
+        PartReport(
+            name=name,
+            rows=writer.rows,
+            bytes=final.stat().st_size,
+            sha256=storage.sha256_of(final),
+            work=plan.work(shard),
+            source=shard.file.relative,
+            row_groups=shard.row_groups,
+        )
+    )
+
+
+def _embedded(plan: ShardPlan, shard: Shard, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    encoder, scorer = _models(plan.job.bundle, plan.model, plan.job.scores)
+    contract = encoder.schema
+    passed = [column.name for column in contract.with_role("key", "event_time")]
+    names = [column.name for column in contract.features]
+    batches = read_batches(
+        shard,
+        columns=list(dict.fromkeys([*passed, *names])),
+        rows_per_batch=plan.rows_per_batch,
+        dictionary=[c.name for c in contract.by_kind("category") if "string" in c.type],
+    )
+    for batch in batches:
+        vectors = encoder.encode(batch)
+        scores = scorer.score(batch) if scorer else None
+        yield part_batch(schema, [batch.column(name) for name in passed], vectors, scores)
+
+
+@lru_cache(maxsize=2)
+def _models(bundle: str, fingerprint: str, scores: bool) -> tuple[Encoder, Scorer | None]:
+    """The sessions of a bundle, once per process."""
+    opened = Bundle.open(bundle)
+    if opened.fingerprint != fingerprint:
+        raise BundleError(f"{bundle} was replaced while the job ran; run again")
+    return Encoder(opened), Scorer(opened) if scores else None
+
+
+def _located(error: DataError, shard: Shard) -> DataError:
+    path = shard.file.path
+    return error if path in str(error) else DataError(f"{path}: {error}")
+
+
+def _output_schema(job: EmbeddingJob, bundle: Bundle, source: Source) -> pa.Schema:
+    contract = bundle.manifest.feature_schema
+    passed = [source.arrow_schema.field(c.name) for c in contract.with_role("key", "event_time")]
+    schema = part_schema(job, passed, dim=bundle.manifest.dim, model=bundle.fingerprint)
+    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    if twice:
+        raise ConfigError(f"output column {', '.join(sorted(twice))} is also a key; rename the key")
+    return schema
+
+
+def rows_per_batch(job: EmbeddingJob, schema: FeatureSchema) -> int:
+    """Rows that one thread may hold at a time, so that all threads keep to the memory bound.
+
+    A value of a feature is counted four times 8 bytes: decoded, converted, in a block, in Arrow's
+    reader.
+    """
+    memory = parse_bytes(job.memory) if job.memory else limits.DEFAULT_MEMORY
+    threads = job.threads or limits.threads()
+    width = sum(column.length or 1 for column in schema.features)
+    affordable = memory // (2 * threads * width * 8 * 4)
+    return max(_SMALLEST_BATCH, min(ROWS_PER_GROUP, affordable))
+
+
+def _manifest(plan: ShardPlan, source: Source, parts: Sequence[PartReport]) -> VersionManifest:
+    return VersionManifest(
+        format=FORMAT,
+        run_id=plan.run_id,
+        model=plan.model,
+        rows=sum(part.rows for part in parts),
+        options=_options(plan.job),
+        source=source.path,
+        inputs=tuple(file.fingerprint for file in source.files),
+        files=tuple(parts),
+        versions={"onnxruntime": onnxruntime.__version__, "pyarrow": pa.__version__},
+        published=datetime.now(UTC).isoformat(timespec="microseconds"),
+    )
+
+
+def _run_id(job: EmbeddingJob, bundle: Bundle, source: Source) -> str:
+    facts = [bundle.fingerprint, _options(job), source.fingerprint, onnxruntime.__version__, FORMAT]
+    return _hash(facts)[:32]
+
+
+def _options(job: EmbeddingJob) -> dict[str, object]:
+    """The options that change bytes."""
+    return job.model_dump(include={"vector", "dtype", "scores"})
+
+
+def _hash(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,138 @@
+"""Parts: the Parquet files of an embedding table, the same bytes for the same work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from pipeline.config import EmbeddingJob
+from pipeline.errors import DataError
+from pipeline.schema import value_type
+
+# Every row group but the last has this many rows, however the input was batched, so that the
+# bytes depend on the rows alone.
+ROWS_PER_GROUP = 65_536
+
+
+def part_schema(
+    job: EmbeddingJob, passed: Iterable[pa.Field], *, dim: int, model: str
+) -> pa.Schema:
+    """The columns of a part: those passed through, then the embedding, then the score.
+
+    The schema's metadata names the model, so that a file says which encoder made it.
+    """
+    number = pa.float16() if job.dtype == "float16" else pa.float32()
+    fields = [pa.field(field.name, _stored(field.type)) for field in passed]
+    if job.vector == "wide":
+        fields += [pa.field(f"embedding_{i}", number) for i in range(dim)]
+    else:
+        listed = pa.list_(number, dim) if job.vector == "fixed" else pa.list_(number)
+        fields.append(pa.field("embedding", listed))
+    if job.scores:
+        fields.append(pa.field("reconstruction_error", pa.float32()))
+    facts = {"model": model, "dim": dim}
+    return pa.schema(fields, metadata={"parquet2vec": json.dumps(facts)})
+
+
+def _stored(type_: pa.DataType) -> pa.DataType:
+    plain = value_type(type_)
+    return pa.string() if pt.is_string_view(plain) else plain
+
+
+def part_batch(
+    schema: pa.Schema,
+    passed: Sequence[pa.Array],
+    embedding: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32] | None,
+) -> pa.RecordBatch:
+    """Rows of a part: `passed` columns untouched, the `embedding` [rows, dim], the `scores`.
+
+    Raises:
+        DataError: if a passed column cannot be held exactly by the type of the first file.
+    """
+    arrays = [
+        _exact(array, field)
+        for array, field in zip(passed, list(schema)[: len(passed)], strict=True)
+    ]
+    arrays += _vectors(schema.field(len(passed)), len(schema) - len(passed), embedding)
+    if scores is not None:
+        arrays = [*arrays[: len(schema) - 1], pa.array(scores)]
+    return pa.RecordBatch.from_arrays(arrays[: len(schema)], schema=schema)
+
+
+def _exact(array: pa.Array, field: pa.Field) -> pa.Array:
+    try:
+        return array if array.type == field.type else array.cast(field.type, safe=True)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"column '{field.name}' must fit {field.type}, the type in the first file: {error}"
+        ) from None
+
+
+def _vectors(field: pa.Field, columns: int, embedding: npt.NDArray[np.float32]) -> list[pa.Array]:
+    rows, dim = embedding.shape
+    if field.name == "embedding_0":
+        return [pa.array(embedding[:, i].astype(field.type.to_pandas_dtype())) for i in range(dim)]
+    values = pa.array(embedding.reshape(-1).astype(field.type.value_type.to_pandas_dtype()))
+    if pt.is_fixed_size_list(field.type):
+        return [pa.FixedSizeListArray.from_arrays(values, type=field.type)]
+    offsets = pa.array(np.arange(0, (rows + 1) * dim, dim, dtype=np.int32))
+    return [pa.ListArray.from_arrays(offsets, values, type=field.type)]
+
+
+class PartWriter:
+    """Writes the rows of one part in row groups of a fixed size; use it as a context."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._waiting: list[pa.RecordBatch] = []
+        self.rows = 0
+        floats = [name for name, type_ in _leaves(schema) if pt.is_floating(type_)]
+        integers = [name for name, type_ in _leaves(schema) if _is_integer_like(type_)]
+        others = [
+            n for n, t in _leaves(schema) if not pt.is_floating(t) and not _is_integer_like(t)
+        ]
+        encodings = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="snappy",
+            use_dictionary=others or False,
+            column_encoding=encodings | dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+            write_page_checksum=True,
+        )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows; they are written when a row group is full."""
+        self._waiting.append(batch)
+        self.rows += batch.num_rows
+        if sum(waiting.num_rows for waiting in self._waiting) >= ROWS_PER_GROUP:
+            table = pa.Table.from_batches(self._waiting, self._schema)
+            full = table.num_rows - table.num_rows % ROWS_PER_GROUP
+            self._writer.write_table(table.slice(0, full), row_group_size=ROWS_PER_GROUP)
+            self._waiting = table.slice(full).to_batches()
+
+    def close(self) -> None:
+        """Write what is left and the footer."""
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+        self._writer.close()
+
+
+def _leaves(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    return [
+        (f"{f.name}.list.element", f.type.value_type) if pt.is_nested(f.type) else (f.name, f.type)
+        for f in schema
+    ]
+
+
+def _is_integer_like(type_: pa.DataType) -> bool:
+    narrow = pt.is_integer(type_) or pt.is_date(type_)
+    return bool(narrow or pt.is_timestamp(type_))

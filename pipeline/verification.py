@@ -1,0 +1,55 @@
+"""Verification: hash again everything that was sealed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import bundle, publishing, storage
+from pipeline.config import Config
+from pipeline.errors import DestinationError
+
+
+class Verification(Config):
+    """What was checked and found intact."""
+
+    path: str
+    what: str
+    files: int
+    bytes: int
+
+
+def verify(path: str | Path) -> Verification:
+    """Check every hash of a bundle, or of all versions of a destination.
+
+    Raises:
+        BundleError: if the bundle is damaged.
+        DestinationError: if a published file is damaged or missing, or `path` is neither.
+    """
+    folder = Path(path)
+    if (folder / bundle.MANIFEST).exists():
+        records = bundle.Bundle.open(folder).manifest.files.values()
+        size = sum(record.bytes for record in records)
+        return Verification(path=str(path), what="bundle", files=len(records), bytes=size)
+    destination = publishing.Destination.open(folder)
+    manifests = destination.published()
+    damaged = [
+        f"{manifest.run_id}/{part.name}"
+        for manifest in manifests
+        for part in manifest.files
+        if not _intact(destination.version(manifest.run_id) / part.name, part)
+    ]
+    if damaged:
+        raise DestinationError(
+            f"{folder}: {len(damaged)} damaged or missing: {', '.join(damaged[:5])}; "
+            "delete their versions and publish again"
+        )
+    parts = [part for manifest in manifests for part in manifest.files]
+    size = sum(part.bytes for part in parts)
+    return Verification(path=str(path), what="destination", files=len(parts), bytes=size)
+
+
+def _intact(path: Path, part: publishing.PartReport) -> bool:
+    try:
+        return path.stat().st_size == part.bytes and storage.sha256_of(path) == part.sha256
+    except OSError:
+        return False
