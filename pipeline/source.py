@@ -167,7 +167,7 @@ def open_source(path: str | Path) -> Source:
     if not root.exists():
         raise DataError(f"{root} does not exist; give a Parquet file or a folder of them")
     if root.is_file():
-        found, skipped = [root], []
+        found, skipped = [root], list[str]()
     else:
         found, skipped = _walk(root)
     if not found:

@@ -1,0 +1,132 @@
+import pyarrow as pa
+import pytest
+
+from pipeline.config import ColumnOverride
+from pipeline.errors import SchemaError
+from pipeline.schema import FeatureSchema, differences, infer
+
+NUMBERS = [pa.int8(), pa.uint64(), pa.int64(), pa.float16(), pa.float32(), pa.float64()]
+TEXTS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+OTHERS = [pa.bool_(), pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.list_(pa.float32(), 3)]
+
+
+def contract(type_: pa.DataType) -> FeatureSchema:
+    table = pa.schema([pa.field("x", type_)]).empty_table()
+    return infer(table.schema, table)
+
+
+def broken(trained: pa.DataType, found: pa.DataType) -> list[str]:
+    return differences(contract(trained), pa.schema([pa.field("x", found)]))
+
+
+def test_every_kind_is_inferred_from_its_type(schema: FeatureSchema) -> None:
+    kinds = {c.name: c.kind for c in schema.columns}
+    assert kinds == {
+        "id": "number",
+        "at": "timestamp",
+        "amount": "number",
+        "ratio": "number",
+        "count": "number",
+        "price": "number",
+        "big": "number",
+        "flag": "boolean",
+        "seen": "timestamp",
+        "zoned": "timestamp",
+        "city": "category",
+        "code": "category",
+        "vector": "vector",
+        "late": "number",
+    }
+
+
+def test_key_label_and_event_time_are_no_features(schema: FeatureSchema) -> None:
+    assert not {"id", "late", "at"} & {c.name for c in schema.features}
+
+
+@pytest.mark.parametrize("found", NUMBERS)
+@pytest.mark.parametrize("trained", NUMBERS)
+def test_any_width_of_number_stands_for_any_other(trained: pa.DataType, found: pa.DataType) -> None:
+    assert broken(trained, found) == []
+
+
+@pytest.mark.parametrize("found", TEXTS)
+@pytest.mark.parametrize("trained", TEXTS)
+def test_any_layout_of_text_stands_for_any_other(trained: pa.DataType, found: pa.DataType) -> None:
+    assert broken(trained, found) == []
+
+
+@pytest.mark.parametrize("found", [pa.float64(), pa.string(), *OTHERS])
+@pytest.mark.parametrize("trained", [pa.float64(), pa.string(), *OTHERS])
+def test_no_kind_is_ever_cast_to_another(trained: pa.DataType, found: pa.DataType) -> None:
+    assert (broken(trained, found) == []) == (trained == found)
+
+
+def test_a_column_of_nulls_only_stands_for_any_kind() -> None:
+    assert [broken(t, pa.null()) for t in [*NUMBERS, *TEXTS, *OTHERS]] == [[]] * 14
+
+
+def test_a_vector_of_another_length_is_a_difference() -> None:
+    assert "length 3, found 4" in broken(pa.list_(pa.float32(), 3), pa.list_(pa.float32(), 4))[0]
+
+
+def test_a_missing_column_is_named_with_the_closest_one() -> None:
+    found = differences(contract(pa.float64()), pa.schema([pa.field("X", pa.float64())]))
+    assert found == ["column 'x' (number) is missing; did you mean 'X'?"]
+
+
+def test_extra_columns_and_another_order_are_no_difference(
+    schema: FeatureSchema, table: pa.Table
+) -> None:
+    names = list(reversed(table.column_names))
+    assert differences(schema, table.select(names).append_column("more", table["id"]).schema) == []
+
+
+def test_integers_can_be_declared_categories(table: pa.Table) -> None:
+    said = {"count": ColumnOverride(kind="category")}
+    assert infer(table.schema, table, overrides=said)["count"].kind == "category"
+
+
+def test_text_is_no_substitute_for_an_integer_category(table: pa.Table) -> None:
+    contract = infer(table.schema, table, overrides={"count": ColumnOverride(kind="category")})
+    place = table.column_names.index("count")
+    found = table.schema.set(place, pa.field("count", pa.string()))
+    assert len(differences(contract, found)) == 1
+
+
+def test_structs_and_binaries_are_ignored() -> None:
+    fields = [("s", pa.struct([("a", pa.int8())])), ("b", pa.binary()), ("x", pa.int8())]
+    table = pa.schema(fields).empty_table()
+    assert [c.role for c in infer(table.schema, table).columns] == ["ignore", "ignore", "feature"]
+
+
+def test_lists_of_changing_length_are_ignored() -> None:
+    table = pa.table({"l": [[1.0], [1.0, 2.0]], "x": [1, 2]})
+    assert infer(table.schema, table)["l"].role == "ignore"
+
+
+def test_all_wrong_names_are_reported_at_once(table: pa.Table) -> None:
+    with pytest.raises(SchemaError, match=r"'identity'.*'latte'.*did you mean 'late'.*'delayed'"):
+        infer(table.schema, table, keys=["identity"], event_time="delayed", labels=["latte"])
+
+
+def test_an_event_time_must_be_a_time(table: pa.Table) -> None:
+    with pytest.raises(SchemaError, match="'city' must be a timestamp or date, found string"):
+        infer(table.schema, table, event_time="city")
+
+
+def test_a_table_without_features_says_what_it_found(table: pa.Table) -> None:
+    few = table.select(["id", "late"])
+    with pytest.raises(SchemaError, match=r"no column that can be a feature.*id \(int64, key\)"):
+        infer(few.schema, few, keys=["id"], labels=["late"])
+
+
+@pytest.mark.parametrize("name", ["embedding", "reconstruction_error", "", "p2v/x", "a\0b"])
+def test_names_that_a_model_cannot_take_are_refused(name: str) -> None:
+    table = pa.table({name: [1.0], "x": [2.0]})
+    with pytest.raises(SchemaError, match="rename it"):
+        infer(table.schema, table)
+
+
+def test_the_fingerprint_follows_the_contract(table: pa.Table, schema: FeatureSchema) -> None:
+    again = FeatureSchema.model_validate_json(schema.model_dump_json())
+    assert again.fingerprint == schema.fingerprint != infer(table.schema, table).fingerprint
