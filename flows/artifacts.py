@@ -1,0 +1,103 @@
+"""What a run leaves on Prefect's page: progress while it works, then a table and the report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.logging import get_run_logger
+
+from flows.progress import Tally
+from flows.results import Promotion, TrainingResult
+from pipeline.job import JobReport
+
+SECONDS_BETWEEN_UPDATES = 5.0
+
+
+class RunProgress:
+    """A `Progress` that moves a progress artifact, and logs, every few seconds.
+
+    Calls come from one thread at a time, except `advance` while batches are mapped: an update that
+    is under way makes the others return at once.
+    """
+
+    def __init__(self, *, every_seconds: float = SECONDS_BETWEEN_UPDATES) -> None:
+        self._every_seconds = every_seconds
+        self._logger = get_run_logger()
+        self._tasks: list[tuple[UUID, Tally]] = []
+        self._next_update = 0.0
+
+    def start(self, what: str, total: int | None) -> None:
+        """Create the task's artifact."""
+        artifact = cast("UUID", create_progress_artifact(progress=0.0, description=what))
+        self._tasks.append((artifact, Tally(what, total)))
+        self._next_update = time.monotonic() + self._every_seconds
+
+    def advance(self, n: int, **figures: float) -> None:
+        """Count; move the artifact if it last moved long enough ago."""
+        if not self._tasks:
+            return
+        artifact, tally = self._tasks[-1]
+        tally.advance(n, figures)
+        if time.monotonic() >= self._next_update:
+            self._next_update = time.monotonic() + self._every_seconds
+            self._show(artifact, tally, percent=tally.percent)
+
+    def finish(self) -> None:
+        """Move the artifact to its end."""
+        if self._tasks:
+            artifact, tally = self._tasks.pop()
+            self._show(artifact, tally, percent=100.0)
+
+    def _show(self, artifact: UUID, tally: Tally, *, percent: float) -> None:
+        self._logger.info(tally.text())
+        update_progress_artifact(artifact, progress=percent, description=tally.text())
+
+
+def show_training(result: TrainingResult) -> None:
+    """A table of the linear probe, and the report: as a link, and its verdict in words."""
+    if result.probe is not None:
+        table = [
+            {
+                "representation": name,
+                result.probe.metric: round(score, 4),
+                "fit seconds": round(result.probe.fit_seconds[name], 3),
+            }
+            for name, score in result.probe.scores.items()
+        ]
+        create_table_artifact(table=table, key="parquet2vec-probes", description=result.bundle)
+    create_markdown_artifact(
+        markdown=f"## {result.recipe}, {result.dim} numbers\n\n{result.verdict}\n\n"
+        f"Bundle `{result.bundle}`, report `{result.report}`.\n",
+        key="parquet2vec-verdict",
+    )
+    create_link_artifact(
+        link=Path(result.report).absolute().as_uri(), link_text="report", key="parquet2vec-report"
+    )
+
+
+def show_embedding(result: JobReport) -> None:
+    """A table of what was published."""
+    create_table_artifact(
+        table=[result.model_dump(mode="json")],
+        key="parquet2vec-embedding",
+        description=f"{result.destination}/current",
+    )
+
+
+def show_promotion(promotion: Promotion) -> None:
+    """A table of the two models and the decision."""
+    create_table_artifact(
+        table=[promotion.model_dump(mode="json")],
+        key="parquet2vec-promotion",
+        description=promotion.reason,
+    )

@@ -1,0 +1,254 @@
+"""The command line: parse, call, report. Torch, Arrow and Prefect load with the command's work."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.console import AsJson, Debug, reporting
+from flows.jobs import EvaluationJob
+from flows.options import with_options
+from flows.progress import console_progress
+from flows.project import load_project, refresh_job, required, training_job
+from flows.runners import RunnerName
+from pipeline.config import EmbeddingJob, parse
+from training.spec import TrainingJob
+
+app = typer.Typer(
+    name="parquet2vec",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+flow_app = typer.Typer(no_args_is_help=True)
+app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Prefect flow.")
+
+ProjectFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
+]
+Runner = Annotated[RunnerName, typer.Option("--runner", help="What maps the batches of shards.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    # Our packages have everyday names: no child process may find a user's `flows` folder instead.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    app(prog_name="parquet2vec")
+
+
+def _examples(*lines: str) -> str:
+    return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"$ parquet2vec {line}" for line in lines)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("parquet2vec"))
+        raise typer.Exit
+
+
+@app.callback(
+    epilog=_examples(
+        "demo",
+        "train features --out model --key customer_id --label churned",
+        "embed model features embeddings",
+    )
+)
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn Parquet tables into small dense vectors.
+
+    Train once on a table, get one ONNX bundle, embed next to the data without torch, publish
+    versions that readers never see half-done.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 input refused, 4 locked by
+    another run.
+    """
+
+
+@app.command(epilog=_examples("demo", "demo --out /tmp/flights"))
+def demo(
+    *,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for table, model, vectors, report.")
+    ] = Path("parquet2vec-demo"),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Real flights, end to end: train, promote, embed, then a new month arrives."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        from flows.demo import run_demo, text
+
+        with console_progress() as progress:
+            result = run_demo(out, progress=progress)
+        report(result, text(result))
+
+
+@app.command(
+    epilog=_examples(
+        "train features --out model",
+        "train features --out model --key flight_id --event-time departure --label late",
+        "train --config parquet2vec.toml",
+    )
+)
+@with_options(TrainingJob, arguments=("source",), needed=False)
+def train(
+    given: dict[str, Any],
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Project file; options here overrule it."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Learn from a table and write a bundle, checked and measured.
+
+    A killed run goes on where it stopped when the same command is given again.
+    """
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = training_job(given, path=config)
+        from flows import texts, verbs
+
+        with console_progress() as progress:
+            result = verbs.train(job, progress=progress)
+        report(result, texts.training(result))
+
+
+@app.command(
+    epilog=_examples(
+        "embed model features embeddings",
+        "embed model features embeddings --vector list --scores --threads 2 --memory 2GB",
+    )
+)
+@with_options(EmbeddingJob, arguments=("bundle", "source", "destination"))
+def embed(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Turn every row into a vector and publish them: readers open DESTINATION/current.
+
+    Only new or changed files are computed. A killed run goes on where it stopped.
+    """
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = parse(EmbeddingJob, given, where="embed")
+        import pipeline
+        from flows import texts
+
+        with console_progress() as progress:
+            result = pipeline.embed(job, progress=progress)
+        report(result, texts.embedding(result))
+
+
+@app.command(
+    epilog=_examples(
+        "evaluate model features --label late",
+        "evaluate model features --label late --test features-of-next-year",
+    )
+)
+@with_options(EvaluationJob, arguments=("bundle", "source"))
+def evaluate(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Measure a bundle against PCA, the raw columns and a random projection."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = parse(EvaluationJob, given, where="evaluate")
+        from flows import texts, verbs
+
+        with console_progress() as progress:
+            result = verbs.evaluate(job, progress=progress)
+        report(result, texts.evaluation(result))
+
+
+@app.command(epilog=_examples("inspect features", "inspect model", "inspect embeddings"))
+def inspect(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="What to look at.")],
+    *,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Say in a screenful what a source, a bundle or a destination is."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        from flows import inspection
+
+        result = inspection.inspect(path)
+        report(result, inspection.text(result))
+
+
+@app.command(epilog=_examples("verify model", "verify embeddings"))
+def verify(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Bundle or destination.")],
+    *,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Hash and check every file of a bundle or a destination again."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        import pipeline
+        from flows import texts
+
+        result = pipeline.verify(path)
+        report(result, texts.verification(result))
+
+
+@flow_app.command("train", epilog=_examples("flow train parquet2vec.toml"))
+def flow_train(
+    config: ProjectFile,
+    *,
+    runner: Runner = "threads",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train as a Prefect flow: the [train] table of the project file."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = required(load_project(config).train, "train", config)
+        runs, texts = _prefect()
+        result = runs.run_train(job, runner=runner)
+        report(result, texts.training(result))
+
+
+@flow_app.command("embed", epilog=_examples("flow embed parquet2vec.toml"))
+def flow_embed(
+    config: ProjectFile,
+    *,
+    runner: Runner = "threads",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Embed as a Prefect flow: the [embed] table of the project file."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = required(load_project(config).embed, "embed", config)
+        runs, texts = _prefect()
+        result = runs.run_embed(job, runner=runner)
+        report(result, texts.embedding(result))
+
+
+@flow_app.command("refresh", epilog=_examples("flow refresh parquet2vec.toml"))
+def flow_refresh(
+    config: ProjectFile,
+    *,
+    runner: Runner = "threads",
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Train a candidate, promote it when it is not worse, embed with the promoted model."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = refresh_job(config)
+        runs, texts = _prefect()
+        result = runs.run_refresh(job, runner=runner)
+        report(result, texts.refresh(result))
+
+
+def _prefect() -> tuple[Any, Any]:
+    """The flows, imported after Prefect's settings are in place, and the texts."""
+    from flows.server import prepare_prefect
+
+    prepare_prefect()
+    from flows import runs, texts
+
+    return runs, texts

@@ -1,0 +1,101 @@
+"""How a command ends: a result on standard output, or one message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.config import Config
+from pipeline.errors import Parquet2VecError
+
+INTERRUPTED = 130
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+Report = Callable[[Config, str], None]
+
+
+@contextlib.contextmanager
+def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
+    """Gives the function that prints the command's result; turns an error into its exit code.
+
+    Whatever else is printed meanwhile goes to standard error, so that standard output holds the
+    result and nothing but the result.
+    """
+    out = sys.stdout
+
+    def report(result: Config, text: str) -> None:
+        print(result.model_dump_json(indent=2) if as_json else text, file=out, flush=True)
+
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield report
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, typer.Exit | typer.BadParameter):
+            raise
+        if debug:
+            traceback.print_exception(error)
+        if as_json:
+            print(json.dumps({"error": _document(error)}, indent=2), file=out, flush=True)
+        print(f"parquet2vec: {_message(error)}", file=sys.stderr, flush=True)
+        raise typer.Exit(exit_code(error)) from None
+
+
+def exit_code(error: BaseException) -> int:
+    """0 done · 1 failed · 2 usage · 3 input refused · 4 locked · 130 interrupted."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return error.exit_code if isinstance(error, Parquet2VecError) else 1
+
+
+def _message(error: BaseException) -> str:
+    """One message: what was required, what was found, what to do."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command again goes on where it stopped"
+    if isinstance(error, Parquet2VecError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_package(error)
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it"
+
+
+def _missing_package(error: ModuleNotFoundError) -> str:
+    package = (error.name or "").partition(".")[0]
+    extra = "flows" if package == "prefect" else "train"
+    return f"this command needs {package}, not found; pip install 'parquet2vec[{extra}]'"
+
+
+def _document(error: BaseException) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": _message(error),
+        "exit_code": exit_code(error),
+    }
+
+
+def two_columns(rows: list[tuple[str, str]]) -> str:
+    """Lines of ``name  value`` with the values aligned.
+
+    >>> print(two_columns([("bundle", "model"), ("dim", "8")]))
+    bundle  model
+    dim     8
+    """
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
+
+
+def leave(code: int) -> None:
+    """End the process at once: threads that still compute for nobody are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,109 @@
+"""The project file, parquet2vec.toml: the same jobs as the command line, kept in a file.
+
+::
+
+    [train]  # fields of TrainingJob
+    source = "features"
+    label = ["late"]
+    out = "model"  # models/current unless said, when [refresh] names the models
+
+    [embed]  # fields of EmbeddingJob
+    bundle = "model"  # likewise
+    source = "features"
+    destination = "embeddings"
+
+    [refresh]  # for `flow refresh` only
+    models = "models"
+    margin = 0.01
+
+Relative paths count from the file's own folder, so that a scheduler may start anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from flows.jobs import RefreshJob, RefreshSettings
+from pipeline.config import Config, EmbeddingJob, load_toml, parse
+from pipeline.errors import ConfigError
+from training.spec import TrainingJob
+
+_PATHS = ("source", "out", "bundle", "destination", "models")
+_Table = TypeVar("_Table")
+
+
+class Project(Config):
+    """A project file's tables, each checked."""
+
+    train: TrainingJob | None = Field(default=None, description="What `train` does.")
+    embed: EmbeddingJob | None = Field(default=None, description="What `embed` does.")
+    refresh: RefreshSettings | None = Field(default=None, description="What `refresh` adds.")
+
+
+def load_project(path: str | Path) -> Project:
+    """The project file at `path`.
+
+    Raises:
+        ConfigError: if it cannot be read, or naming every wrong field as ``$.train.dim``.
+    """
+    return parse(Project, _read(path))
+
+
+def training_job(given: Mapping[str, Any], *, path: str | Path | None = None) -> TrainingJob:
+    """The training job `given` on the command line, over the [train] table of a project file."""
+    tables = _read(path) if path is not None else {}
+    values = {**tables.get("train", {}), **given}
+    for field, option in (("source", "SOURCE"), ("out", "--out")):
+        if field not in values:
+            raise ConfigError(
+                f"{option} is required: give it, or name a --config file whose [train] has {field}"
+            )
+    return required(parse(Project, {**tables, "train": values}).train, "train", path)
+
+
+def refresh_job(path: str | Path) -> RefreshJob:
+    """The refresh that the project file at `path` describes, out of all its tables."""
+    project = load_project(path)
+    settings = required(project.refresh, "refresh", path)
+    return RefreshJob(
+        models=settings.models,
+        margin=settings.margin,
+        train=required(project.train, "train", path),
+        embed=required(project.embed, "embed", path),
+    )
+
+
+def required(table: _Table | None, name: str, path: str | Path | None) -> _Table:
+    """`table` itself; ConfigError if the project file at `path` has none of that `name`."""
+    if table is None:
+        raise ConfigError(f"{path} must have a table [{name}], found none; add it")
+    return table
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """The tables of a project file, unchecked: paths made absolute, models filled in."""
+    folder = Path(path).absolute().parent
+    tables = {name: _absolute(table, folder) for name, table in load_toml(path).items()}
+    models = tables["refresh"].get("models") if isinstance(tables.get("refresh"), dict) else None
+    if isinstance(models, str):
+        for name, field in (("train", "out"), ("embed", "bundle")):
+            if isinstance(tables.get(name), dict):
+                tables[name].setdefault(field, f"{models}/current")
+    return tables
+
+
+def _absolute(table: Any, folder: Path) -> Any:
+    if not isinstance(table, dict):
+        return table  # refused, with its path, when the tables are checked
+    return {
+        name: str(folder / value) if name in _PATHS and _is_local(value) else value
+        for name, value in table.items()
+    }
+
+
+def _is_local(value: Any) -> bool:
+    return isinstance(value, str) and "://" not in value

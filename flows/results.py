@@ -1,0 +1,60 @@
+"""What each command answers: strict models, printed as JSON or as a few lines for people."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.config import Config
+from pipeline.job import JobReport
+
+
+class Probe(Config):
+    """Test scores of the linear probe, of rows the encoder never saw, and the fit seconds."""
+
+    metric: str
+    rows: int
+    scores: dict[str, float] = Field(description="Score by representation.")
+    fit_seconds: dict[str, float] = Field(description="Seconds to fit, by representation.")
+
+
+class TrainingResult(Config):
+    """A sealed bundle, how it was chosen, and how it measures up."""
+
+    bundle: str
+    fingerprint: str
+    recipe: str
+    dim: int
+    rows: int
+    probe: Probe | None
+    verdict: str
+    report: str
+    seconds: float
+
+
+class EvaluationResult(Config):
+    """Figures of an evaluation and where to read all of it."""
+
+    bundle: str
+    probe: Probe | None
+    verdict: str
+    report: str
+    seconds: float
+
+
+class Promotion(Config):
+    """Whether a candidate became the current model, and why."""
+
+    promoted: bool
+    reason: str
+    candidate: str
+    current: str = Field(description="The current model's folder after the decision.")
+    candidate_score: float | None = None
+    current_score: float | None = None
+
+
+class RefreshResult(Config):
+    """All steps of a refresh."""
+
+    training: TrainingResult
+    promotion: Promotion
+    embedding: JobReport

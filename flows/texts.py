@@ -1,0 +1,87 @@
+"""Results as a few lines for people."""
+
+from __future__ import annotations
+
+from flows.console import two_columns
+from flows.results import (
+    EvaluationResult,
+    Probe,
+    Promotion,
+    RefreshResult,
+    TrainingResult,
+)
+from pipeline.job import JobReport
+from pipeline.verification import Verification
+
+_SHOWN = ("embedding", "PCA", "raw", "random")
+
+
+def training(result: TrainingResult) -> str:
+    """What `train` says."""
+    rows = [
+        ("bundle", result.bundle),
+        ("recipe", f"{result.recipe}, {result.dim} numbers a row, {result.rows:,} training rows"),
+        *_probe(result.probe),
+        ("verdict", result.verdict),
+        ("report", result.report),
+        ("took", f"{result.seconds:.1f} s"),
+    ]
+    return two_columns(rows)
+
+
+def evaluation(result: EvaluationResult) -> str:
+    """What `evaluate` says."""
+    return two_columns(
+        [*_probe(result.probe), ("verdict", result.verdict), ("report", result.report)]
+    )
+
+
+def embedding(result: JobReport) -> str:
+    """What `embed` says."""
+    rows = [
+        ("current", f"{result.destination}/current"),
+        ("version", f"{result.run_id}, {result.rows:,} rows in {result.parts} parts"),
+        ("work", _work(result)),
+    ]
+    if result.skipped_files:
+        names = ", ".join(result.skipped_files[:3])
+        rows.append(("skipped", f"{len(result.skipped_files)} files that are not Parquet: {names}"))
+    return two_columns(rows)
+
+
+def _work(result: JobReport) -> str:
+    if not result.published:
+        return "none: this very work is published already"
+    parts = [("computed", result.computed), ("reused", result.reused), ("resumed", result.resumed)]
+    told = ", ".join(f"{count} {what}" for what, count in parts if count)
+    return f"{told or 'no parts'}; {result.seconds:.1f} s, {result.rows_per_second:,.0f} rows/s"
+
+
+def promotion(result: Promotion) -> str:
+    """Whether the model was replaced."""
+    verdict = "promoted" if result.promoted else "kept the current model"
+    return two_columns([("promotion", f"{verdict}: {result.reason}")])
+
+
+def refresh(result: RefreshResult) -> str:
+    """What `flow refresh` says."""
+    parts = (training(result.training), promotion(result.promotion), embedding(result.embedding))
+    return "\n\n".join(parts)
+
+
+def verification(result: Verification) -> str:
+    """What `verify` says."""
+    size = f"{result.files:,} files, {result.bytes / 1e6:,.1f} MB"
+    return f"{result.path} is intact: a {result.what} of {size}, every hash as sealed"
+
+
+def _probe(found: Probe | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    shown = [name for name in _SHOWN if name in found.scores]
+    scores = "   ".join(f"{name} {found.scores[name]:.3f}" for name in shown)
+    seconds = "   ".join(f"{name} {found.fit_seconds[name]:.2f} s" for name in shown)
+    return [
+        ("probe", f"{scores}   ({found.metric} of {found.rows:,} rows never trained on)"),
+        ("fit", seconds),
+    ]

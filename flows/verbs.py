@@ -1,0 +1,125 @@
+"""The verbs of the command line as plain functions: call the product, answer with a result.
+
+Flows and commands share them; torch is imported by those that need it. `embed` and `verify` need
+no function here: `pipeline` has them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.jobs import EvaluationJob
+from flows.results import EvaluationResult, Probe, TrainingResult
+from pipeline.bundle import REPORT, replaceable
+from pipeline.errors import ConfigError
+from pipeline.progress import Progress
+from training.spec import TrainingJob
+
+if TYPE_CHECKING:
+    from training.results import Evaluation
+
+
+def train(job: TrainingJob, *, progress: Progress) -> TrainingResult:
+    """Fit, export through the gate, evaluate, write the report."""
+    started = time.monotonic()
+    seal(job, progress=progress)
+    return conclude(job, progress=progress, started=started)
+
+
+def seal(job: TrainingJob, *, progress: Progress) -> None:
+    """Write the bundle `job.out`; a killed run of the same job is continued, not repeated.
+
+    Raises:
+        ConfigError: if something that is no bundle is there already.
+        ParityError: if the gate refuses the exported model; nothing is written.
+    """
+    from export import export
+    from training.fit import fit
+
+    if not replaceable(Path(job.out)):
+        raise ConfigError(f"{job.out} must be new or a bundle, found other files; choose another")
+    export(fit(job, progress=progress), job.out)
+
+
+def conclude(job: TrainingJob, *, progress: Progress, started: float) -> TrainingResult:
+    """Evaluate a sealed bundle and write its report; `started` is a `time.monotonic()`.
+
+    The work folder goes last: while it is there, a killed run is known to be unfinished.
+    """
+    from training.fit import work_folder
+
+    label = job.label[0] if job.label else None
+    evaluation, report = assess(job.out, job.source, label=label, progress=progress)
+    shutil.rmtree(work_folder(job.out), ignore_errors=True)
+    return training_result(job.out, evaluation, report, seconds=time.monotonic() - started)
+
+
+def finished(job: TrainingJob) -> TrainingResult | None:
+    """What `train` answered when it finished `job.out`; None if it has not."""
+    from training.fit import work_folder
+    from training.report import NUMBERS_FILE, PAGE_FILE
+    from training.results import Evaluation
+
+    report = Path(job.out) / REPORT
+    if work_folder(job.out).exists() or not (report / NUMBERS_FILE).exists():
+        return None
+    evaluation = Evaluation.model_validate_json((report / NUMBERS_FILE).read_bytes())
+    return training_result(job.out, evaluation, report / PAGE_FILE, seconds=0.0)
+
+
+def assess(
+    bundle: str, source: str, *, label: str | None, test: str | None = None, progress: Progress
+) -> tuple[Evaluation, Path]:
+    """The evaluation of a bundle, and its report, written into the bundle's `report` folder."""
+    from training.evaluation import evaluate
+    from training.report import write_report
+
+    evaluation = evaluate(bundle, source, label, test=test, progress=progress)
+    return evaluation, write_report(bundle, evaluation)
+
+
+def evaluate(job: EvaluationJob, *, progress: Progress) -> EvaluationResult:
+    """Probe a bundle and write its report again."""
+    evaluation, report = assess(
+        job.bundle, job.source, label=job.label, test=job.test, progress=progress
+    )
+    return EvaluationResult(
+        bundle=job.bundle,
+        probe=probe(evaluation),
+        verdict=evaluation.verdict.text,
+        report=str(report),
+        seconds=evaluation.seconds,
+    )
+
+
+def training_result(
+    bundle: str, evaluation: Evaluation, report: Path, *, seconds: float
+) -> TrainingResult:
+    """What `train` answers about a sealed and evaluated bundle."""
+    return TrainingResult(
+        bundle=bundle,
+        fingerprint=evaluation.bundle,
+        recipe=evaluation.recipe,
+        dim=evaluation.dim,
+        rows=evaluation.rows.train_available,
+        probe=probe(evaluation),
+        verdict=evaluation.verdict.text,
+        report=str(report),
+        seconds=seconds,
+    )
+
+
+def probe(evaluation: Evaluation) -> Probe | None:
+    """The linear probe's figures; None when there was no label to probe with."""
+    found = [score for score in evaluation.scores if score.probe == "linear"]
+    if not found or evaluation.metric is None:
+        return None
+    return Probe(
+        metric=evaluation.metric,
+        rows=evaluation.rows.test,
+        scores={score.representation: score.score for score in found},
+        fit_seconds={score.representation: score.fit_seconds for score in found},
+    )
