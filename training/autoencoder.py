@@ -102,7 +102,7 @@ class Autoencoder(nn.Module):
             cells = self.table(codes + self.offsets)
             parts.append(cells.reshape(-1, len(self.layout.cardinalities) * self.cell_width))
         inputs = torch.cat(parts, dim=1)
-        paths = [part(inputs) for part in (self.path, self.trunk) if part is not None]
+        paths: list[Tensor] = [part(inputs) for part in (self.path, self.trunk) if part is not None]
         return paths[0] if len(paths) == 1 else paths[0] + paths[1]
 
     def loss(self, rows: Rows, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.prologue import Prepared
 from pipeline.progress import Progress
+from pipeline.prologue import Prepared
 from training.autoencoder import Autoencoder
 from training.corruption import Rows
 from training.matrix import TRAIN, VALIDATION, Matrix, Shuffled
@@ -91,7 +90,7 @@ def train(
             progress.advance(1, loss=loss, rows_per_second=run.curve.rows_per_second)
         if run.step % config.evaluate_every == 0 or run.step == config.steps:
             _look(run, validation, config)
-        run.done = run.done or run.step >= config.steps
+        run.done |= run.step >= config.steps
         if state_path is not None and (run.step % config.checkpoint_every == 0 or run.done):
             _save(run, state_path)
     model.load_state_dict(run.best)
@@ -122,7 +121,7 @@ def _step(run: _Run, batches: Shuffled, config: TrainingConfig) -> float:
         group["lr"] = config.learning_rate * share
     loss = run.model.loss(to_rows(batches.batch(run.step)), run.generator)
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
     run.optimizer.step()
     run.step += 1
@@ -176,8 +175,9 @@ def _save(run: _Run, path: Path) -> None:
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in state.items()}
     tensors["generator"] = run.generator.get_state()
-    keep: Callable[[str], Any] = lambda name: getattr(run, name)  # noqa: E731
-    figures = {name: keep(name) for name in ("best_loss", "step", "waited", "done", "losses")}
+    figures = {
+        name: getattr(run, name) for name in ("best_loss", "step", "waited", "done", "losses")
+    }
     write_tensors(path, tensors, {**figures, "curve": run.curve.to_json()})
 
 

@@ -134,6 +134,19 @@ class Matrix:
         return rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
 
 
+def cut(rows: Prepared, first: int, last: int) -> Prepared:
+    """Rows `first` to `last`, without copying."""
+    return Prepared(rows.numeric[first:last], rows.ranked[first:last], rows.codes[first:last])
+
+
+def _joined(parts: list[Prepared]) -> Prepared:
+    return Prepared(
+        np.concatenate([part.numeric for part in parts]),
+        np.concatenate([part.ranked for part in parts]),
+        np.concatenate([part.codes for part in parts]),
+    )
+
+
 def _load(path: Path) -> Array:
     # An empty array cannot be mapped, and needs no mapping.
     mode: Literal["r"] | None = "r" if path.stat().st_size > _HEADER else None
@@ -172,11 +185,9 @@ class Shuffled:
             group, inside = divmod(first, size)
             held = self._hold(epoch, group)
             until = min(inside + last - first, len(held.codes))
-            taken.append(Prepared(*(part[inside:until] for part in held)))
+            taken.append(cut(held, inside, until))
             first += until - inside
-        if len(taken) == 1:
-            return taken[0]
-        return Prepared(*(np.concatenate(parts) for parts in zip(*taken, strict=True)))
+        return taken[0] if len(taken) == 1 else _joined(taken)
 
     def _hold(self, epoch: int, group: int) -> Prepared:
         if self._held is None or self._group != (epoch, group):

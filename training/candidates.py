@@ -1,0 +1,105 @@
+"""One candidate: built from its row, started from closed form, trained, standardised."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.progress import Progress
+from pipeline.prologue import Prepared
+from training.autoencoder import Autoencoder
+from training.corruption import UNKNOWN
+from training.layout import Layout
+from training.loop import to_rows, train
+from training.matrix import TRAIN, Matrix, cut
+from training.principal import Moments, balance, components, count_codes, install
+from training.spec import EncoderSpec, TrainingConfig
+
+ROWS_PER_RUN = 8192
+
+Floats = npt.NDArray[np.float32]
+
+
+def training_moments(matrix: Matrix, layout: Layout) -> Moments:
+    """Mean and covariance of the training rows, in two passes over the matrix."""
+    counts = count_codes(matrix.blocks(TRAIN), layout)
+    return Moments.of(matrix.blocks(TRAIN), layout, counts)
+
+
+def make(
+    spec: EncoderSpec,
+    *,
+    matrix: Matrix,
+    layout: Layout,
+    moments: Moments,
+    config: TrainingConfig,
+    seed: int,
+    state_path: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Autoencoder, dict[str, Any]]:
+    """A model in eval mode with standardised codes, and its history as plain data."""
+    started = time.perf_counter()
+    generator = torch.Generator()
+    generator.manual_seed(seed)
+    model = Autoencoder(spec, layout, generator=generator)
+    balance(model, moments)
+    if spec.start == "principal":
+        found = components(moments, layout, dim=spec.dim, reads="standardised")
+        install(model, moments, found)
+    history: dict[str, Any] = {}
+    if spec.trained:
+        curve = train(
+            model, matrix, config=config, seed=seed, state_path=state_path, progress=progress
+        )
+        history = curve.to_json()
+    settle_unseen(model, moments)
+    model.eval()
+    calibrate(model, matrix)
+    history["seconds"] = round(history.get("seconds", time.perf_counter() - started), 3)
+    history["collapsed"] = model.latent.collapsed
+    return model, history
+
+
+def settle_unseen(model: Autoencoder, moments: Moments) -> None:
+    """Let codes that no training row had (null, rare) stand for 'unknown', which was trained."""
+    with torch.no_grad():
+        for start, cardinality in zip(
+            model.layout.offsets, model.layout.cardinalities, strict=True
+        ):
+            unseen = moments.shares[start : start + cardinality] == 0
+            rows = torch.from_numpy(start + np.flatnonzero(unseen))
+            model.table.weight[rows] = model.table.weight[start + UNKNOWN].clone()
+
+
+def calibrate(model: Autoencoder, matrix: Matrix) -> None:
+    """Measure the raw codes of the training rows, in float64, and standardise by them."""
+    count, total, squares = 0, torch.zeros(model.spec.dim).double(), torch.zeros(1).double()
+    shift: torch.Tensor | None = None
+    with torch.no_grad():
+        for block in matrix.blocks(TRAIN, rows_per_block=ROWS_PER_RUN):
+            raw = model.raw_code(*to_rows(block)).double()
+            # Shifted by the first block's mean, so that the squares lose no digits.
+            shift = raw.mean(0) if shift is None else shift
+            total = total + (raw - shift).sum(0)
+            squares = squares + (raw - shift).square().sum(0)
+            count += len(raw)
+    if shift is None:
+        return
+    mean = total / count
+    deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+    model.latent.calibrate((shift + mean).float(), deviation.float())
+
+
+def embed_rows(model: Autoencoder, prepared: Prepared) -> Floats:
+    """Embedding [N, d] float32 of prepared rows, in runs of bounded size."""
+    found = [np.empty((0, model.spec.dim), np.float32)]
+    with torch.no_grad():
+        for start in range(0, len(prepared.codes), ROWS_PER_RUN):
+            part = cut(prepared, start, start + ROWS_PER_RUN)
+            found.append(model.embed(*to_rows(part)).numpy())
+    return np.concatenate(found)

@@ -1,0 +1,161 @@
+"""The choice between candidates: by the label's probe, or by columns hidden from the encoder.
+
+Measured on validation rows. The first candidate (`linear`) is kept unless another is ahead by more
+than the standard error of their paired difference, so that noise never decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.prologue import Prepared
+from training.autoencoder import Autoencoder
+from training.candidates import embed_rows
+from training.corruption import UNKNOWN
+from training.labels import as_target, task_of
+from training.layout import Layout
+from training.matrix import TRAIN, VALIDATION, Matrix
+from training.probes import ask
+from training.scoring import METRICS, resample, score, standard_error
+
+PROBE_ROWS = 10_000
+HIDDEN_ROWS = 4_000
+MOST_HIDDEN = 16
+RIDGE = 1.0
+
+Floats = npt.NDArray[np.float64]
+Models = Mapping[str, Autoencoder]
+
+
+@dataclass(frozen=True)
+class Leads:
+    """Scores of the candidates and the lines of their paired differences to the first.
+
+    `scores` and `errors` (standard errors of the lead) are shares of 1.
+    """
+
+    criterion: str
+    scores: dict[str, float]
+    errors: dict[str, float]
+
+
+def select(
+    models: Models, matrix: Matrix, *, label: str | None, text: bool = False
+) -> dict[str, Any]:
+    """What was compared and which candidate won, as plain data.
+
+    `label` names the first column of ``matrix.labels``; `text` says whether its values are codes
+    of strings. The keys are criterion, scores, standard_errors (of each lead over the first
+    candidate), winner and margin.
+    """
+    found = None if label is None else by_label(models, matrix, name=label, text=text)
+    found = found or by_hidden_columns(models, matrix)
+    first = next(iter(models))
+    winner = first
+    for name, value in found.scores.items():
+        lead = value - found.scores[first]
+        if lead > found.errors[name] and value > found.scores[winner]:
+            winner = name
+    return {
+        "criterion": found.criterion,
+        "scores": {name: round(value, 5) for name, value in found.scores.items()},
+        "standard_errors": {name: round(value, 5) for name, value in found.errors.items()},
+        "winner": winner,
+        "margin": round(found.scores[winner] - found.scores[first], 5),
+    }
+
+
+def by_label(models: Models, matrix: Matrix, *, name: str, text: bool) -> Leads | None:
+    """Scores of a linear probe on validation rows; None where the label cannot be probed."""
+    rows = [_labelled(matrix, split) for split in (TRAIN, VALIDATION)]
+    values = [matrix.labels[part, 0] for part in rows]
+    task = task_of(values[0], text=text)
+    if task is None or not len(values[1]) or (task != "numbers" and len(np.unique(values[1])) < 2):
+        return None
+    known = np.unique(values[0])
+    train, test = (as_target(part, task, known=known) for part in values)
+    weights = resample(len(test))
+    lines = {}
+    for candidate, model in models.items():
+        codes = [embed_rows(model, matrix.take(part)) for part in rows]
+        answer = ask("linear", codes[0], train, codes[1], task=task, classes=len(known))
+        lines[candidate] = score(task, test, answer.predicted, weights)
+    return _leads(f"{METRICS[task]} of a linear probe of '{name}'", lines)
+
+
+def by_hidden_columns(models: Models, matrix: Matrix) -> Leads:
+    """How well the code of a row predicts a column that was hidden from the encoder.
+
+    Mean over at most 16 columns of the variance that ridge regression explains on validation
+    rows; a category is predicted as its one-hot columns.
+    """
+    splits = [TRAIN, VALIDATION if len(matrix.where(VALIDATION)) else TRAIN]
+    train, test = (matrix.take(matrix.sample(split, limit=HIDDEN_ROWS)) for split in splits)
+    weights = resample(len(test.codes))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    lines = {}
+    for candidate, model in models.items():
+        errors = [_unexplained(model, unit, train, test) for unit in _hidden_units(model.layout)]
+        lines[candidate] = 1 - weights @ np.mean(errors, axis=0)
+    return _leads("variance explained of columns hidden from the encoder", lines)
+
+
+def _leads(criterion: str, lines: dict[str, Floats]) -> Leads:
+    first = next(iter(lines.values()))
+    return Leads(
+        criterion,
+        {name: float(line[0]) for name, line in lines.items()},
+        {name: standard_error(line - first) for name, line in lines.items()},
+    )
+
+
+def _labelled(matrix: Matrix, split: int) -> npt.NDArray[np.int64]:
+    rows: npt.NDArray[np.int64] = matrix.where(split)
+    rows = rows[np.isfinite(matrix.labels[rows, 0])]
+    if len(rows) > PROBE_ROWS:
+        rows = rows[np.linspace(0, len(rows) - 1, PROBE_ROWS).astype(np.int64)]
+    return rows
+
+
+def _hidden_units(layout: Layout) -> list[int]:
+    return sorted({int(unit) for unit in np.linspace(0, layout.units - 1, MOST_HIDDEN)})
+
+
+def _unexplained(model: Autoencoder, unit: int, train: Prepared, test: Prepared) -> Floats:
+    """Squared error of each test row over the variance of the hidden unit, [N]."""
+    goals = [_goal(part, model.layout, unit) for part in (train, test)]
+    hidden = [embed_rows(model, _hide(part, model.layout, unit)) for part in (train, test)]
+    inputs = np.concatenate([hidden[0], np.ones((len(hidden[0]), 1))], axis=1).astype(np.float64)
+    normal = inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1])
+    coefficients = np.linalg.solve(normal, inputs.T @ goals[0])
+    predicted = hidden[1] @ coefficients[:-1] + coefficients[-1]
+    spread = max(float(goals[1].var(axis=0).sum()), 1e-9)
+    missed: Floats = ((goals[1] - predicted) ** 2).sum(axis=1) / spread
+    return missed
+
+
+def _goal(rows: Prepared, layout: Layout, unit: int) -> Floats:
+    parts: list[npt.NDArray[Any]] = [
+        rows.numeric[:, np.array(layout.numeric_units, int) == unit],
+        rows.ranked[:, np.array(layout.ranked_units, int) == unit],
+    ]
+    for column, own in enumerate(layout.code_units):
+        if own == unit:
+            codes = rows.codes[:, column]
+            classes = layout.classes[column]
+            parts.append(np.eye(classes)[np.where(codes < classes, codes, 2)])
+    return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def _hide(rows: Prepared, layout: Layout, unit: int) -> Prepared:
+    """The rows with a column at its mean (numbers) or unknown (categories)."""
+    numeric, ranked, codes = rows.numeric.copy(), rows.ranked.copy(), rows.codes.copy()
+    numeric[:, np.array(layout.numeric_units, int) == unit] = 0
+    ranked[:, np.array(layout.ranked_units, int) == unit] = 0
+    codes[:, np.array(layout.code_units, int) == unit] = UNKNOWN
+    return Prepared(numeric, ranked, codes)
