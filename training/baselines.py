@@ -38,6 +38,7 @@ class Numbers:
 
     @property
     def width(self) -> int:
+        """Columns in the matrix."""
         return len(self.mean) + (self.indicator is not None)
 
     def standardise(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -46,6 +47,7 @@ class Numbers:
             return np.clip((values - self.mean) / self.deviation, -CLIP, CLIP)
 
     def columns(self, values: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+        """The blocks of the matrix, each [rows, …], for values [rows, elements]."""
         missing = np.isnan(values)
         found = [self.standardise(np.where(missing, self.median, values))]
         if self.indicator is not None:
@@ -63,6 +65,7 @@ class Categories:
 
     @property
     def width(self) -> int:
+        """Columns in the matrix: one for each frequent value, one for all others."""
         return len(self.positions) + 1
 
     def codes(self, values: Raw) -> npt.NDArray[np.int64]:
@@ -173,4 +176,4 @@ def fit_pca(matrix: Matrix, *, dim: int, seed: int) -> Any:
 def random_projection(columns: int, *, dim: int, seed: int) -> Matrix:
     """A Gaussian matrix [columns, dim] that keeps distances on average (Johnson–Lindenstrauss)."""
     drawn = np.random.default_rng(seed).standard_normal((columns, dim))
-    return (drawn / np.sqrt(dim)).astype(np.float32)
+    return np.asarray(drawn / np.sqrt(dim), np.float32)

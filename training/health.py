@@ -1,8 +1,8 @@
-"""How alive the codes are, how well they give the columns back, and how they lie in two dimensions."""
+"""How alive the codes are, how well they give columns back, and how they lie in the plane."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,9 @@ def latent_health(embedding: Matrix, inputs: Matrix) -> LatentHealth:
     alive = codes[:, active]
     strongest = 0.0
     if alive.shape[1] > 1:
-        correlation = np.corrcoef(alive, rowvar=False)
-        strongest = float(np.abs(correlation - np.eye(len(correlation))).max())
+        correlation = np.abs(np.asarray(np.corrcoef(alive, rowvar=False), np.float64))
+        np.fill_diagonal(correlation, 0)
+        strongest = float(correlation.max())
     return LatentHealth(
         dim=codes.shape[1],
         active_units=int(active.sum()),
@@ -58,6 +59,8 @@ def reconstruction(
     returned = pca.inverse_transform(pca.transform(matrix))
     slices, found = raw.slices(), []
     for column in raw.schema.features:
+        if column.name not in decoded:
+            continue  # constant in training, so no model has it
         truth, guess = read(table, column), as_values(decoded[column.name], column)
         block, part = raw.blocks[column.name], returned[:, slices[column.name]]
         if isinstance(block, Numbers):
@@ -105,24 +108,6 @@ def _wrong(truth: Raw, guesses: Sequence[Raw], present: Bools) -> Sequence[float
         return None
     commonest_wrong = 1 - counts.max() / counts.sum()
     return [float(np.mean(values != guess[present]) / commonest_wrong) for guess in guesses]
-
-
-def decode(path: str, embedding: Matrix, *, rows_per_batch: int = 1024) -> dict[str, Raw]:
-    """Raw columns by name from ``decoder.onnx`` at `path` for codes [rows, dim]."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    entry = session.get_inputs()[0].name
-    runs = [session.run(names, {entry: part}) for part in _parts(embedding, rows_per_batch)]
-    return {name: np.concatenate([run[i] for run in runs]) for i, name in enumerate(names)}
-
-
-def _parts(matrix: Matrix, rows: int) -> Iterator[Matrix]:
-    for start in range(0, max(1, len(matrix)), rows):
-        yield matrix[start : start + rows]
 
 
 def project(train: Matrix, test: Matrix, target: Target | None, *, seed: int) -> Map:

@@ -16,9 +16,12 @@ import pyarrow.compute as pc
 
 from pipeline.errors import DataError
 from training.scoring import Array, Task
+from training.split import mix
 
 MOST_CLASSES = 1_000
 MOST_INTEGER_CLASSES = 50  # a whole-number label with more values than this is a quantity
+
+_DRAW = np.uint64(0xA0761D6478BD642F)
 
 Assign = Callable[[pa.RecordBatch, int], npt.NDArray[np.uint8]]
 
@@ -79,13 +82,9 @@ def _has_value(batch: pa.RecordBatch, label: str | None) -> npt.NDArray[np.bool_
 
 
 def _priority(first_row: int, rows: int, seed: int) -> npt.NDArray[np.uint64]:
-    """A pseudo-random number per row position: SplitMix64's finaliser (Steele et al. 2014)."""
-    z = np.arange(first_row, first_row + rows, dtype=np.uint64) + np.uint64(1 + seed)
-    with np.errstate(over="ignore"):
-        z *= np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    """A pseudo-random number per row position, unrelated to those that split the table."""
+    salt = mix(np.array([seed], np.uint64) ^ _DRAW)
+    return mix(np.arange(first_row, first_row + rows, dtype=np.uint64) ^ salt)
 
 
 @dataclass

@@ -44,7 +44,8 @@ def score(task: Task, label: Array, predicted: Array, weights: Floats) -> Floats
     if task == "two classes":
         return roc_auc(label, predicted, weights)
     if task == "classes":
-        return weights @ (label == predicted) / weights.sum(axis=1)
+        right: Floats = weights @ (label == predicted) / weights.sum(axis=1)
+        return right
     return r_squared(label, predicted, weights)
 
 

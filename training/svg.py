@@ -65,6 +65,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """The pixel of `value`, held within the scale."""
         low, high = self._bent(self.low), self._bent(self.high)
         share = (self._bent(min(max(value, self.low), self.high)) - low) / ((high - low) or 1.0)
         return self.start + share * (self.end - self.start)

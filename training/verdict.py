@@ -42,7 +42,8 @@ def _probed(found: Evaluation) -> Verdict:
     short_of_raw = is_clear(raw.points, raw.standard_error) and raw.points < 0
     best = (_best_sentence(found),)
     if short_of_raw and -raw.points > max(1.0, pca.points):
-        headline = f"Raw columns are better by {_gap(raw)} points; use the embedding only for {_gain(found)}."
+        small = "use the embedding only for" if ahead else "PCA is enough for"
+        headline = f"Raw columns are better by {_gap(raw)} points; {small} {_gain(found)}."
         return Verdict(
             kind="raw_is_better", headline=headline, sentences=(_pca_sentence(pca), *best)
         )
@@ -80,11 +81,11 @@ def _unprobed(found: Evaluation, hidden: HiddenColumns) -> Verdict:
         kind = "embedding"
         headline = (
             f"Use the embedding: {what} better from it than from PCA, "
-            f"by {points:.1f} ± {error:.1f} points of R²."
+            f"by {_points(points, error)} points of R²."
         )
     else:
         kind = "pca_is_better"
-        headline = f"Use PCA: {what} better from it, by {-points:.1f} ± {error:.1f} points of R²."
+        headline = f"Use PCA: {what} better from it, by {_points(-points, error)} points of R²."
     advice = "No label was given; name one to learn what the codes are worth to a model."
     return Verdict.model_validate({"kind": kind, "headline": headline, "sentences": (advice,)})
 
@@ -101,7 +102,7 @@ def _raw_sentence(found: Evaluation, raw: Lead, short_of_raw: bool) -> str:
     columns, speed = _raw_name(found), _speed(found)
     if short_of_raw:
         more = f"{columns[0].upper()}{columns[1:]} hold {_gap(raw)} points more"
-        return f"{more}; a linear model fits {speed} on the embedding."
+        return f"{more}; on the embedding a linear model fits {speed}."
     if is_clear(raw.points, raw.standard_error):
         return f"It is also ahead of {columns} by {_gap(raw)} points; a linear model fits {speed}."
     return f"It is level with {columns} ({_signed(raw)} points); a linear model fits {speed}."
@@ -109,10 +110,9 @@ def _raw_sentence(found: Evaluation, raw: Lead, short_of_raw: bool) -> str:
 
 def _gain(found: Evaluation) -> str:
     saved = f"size ({_raw_width(found)} columns become {found.dim})"
-    ratio = _ratio(found)
-    return (
-        f"{saved} and speed (a linear model fits {_speed(found)})" if ratio > SLOW_RATIO else saved
-    )
+    if _ratio(found) <= SLOW_RATIO:
+        return saved
+    return f"{saved} and speed: a linear model fits {_speed(found)}"
 
 
 def _speed(found: Evaluation) -> str:
@@ -121,7 +121,7 @@ def _speed(found: Evaluation) -> str:
     if ratio <= SLOW_RATIO:
         return "no faster"
     times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
-    return f"{times} times faster ({seconds(embedding)} instead of {seconds(raw)})"
+    return f"{times} times faster, in {seconds(embedding)} instead of {seconds(raw)}"
 
 
 def _ratio(found: Evaluation) -> float:
@@ -162,11 +162,17 @@ def _raw_name(found: Evaluation) -> str:
 
 
 def _gap(lead: Lead) -> str:
-    return f"{abs(lead.points):.1f} ± {lead.standard_error:.1f}"
+    return _points(abs(lead.points), lead.standard_error)
 
 
 def _signed(lead: Lead) -> str:
-    return f"{lead.points:+.1f} ± {lead.standard_error:.1f}".replace("-", "−")
+    sign = "−" if lead.points < 0 else "+"
+    return f"{sign}{_gap(lead)}"
+
+
+def _points(points: float, error: float) -> str:
+    digits = 1 if error >= 0.1 else 2
+    return f"{points:.{digits}f} ± {error:.{digits}f}"
 
 
 def seconds(value: float) -> str:
@@ -176,5 +182,5 @@ def seconds(value: float) -> str:
     ('4 ms', '0.42 s', '12 s')
     """
     if value < 0.1:
-        return f"{value * 1000:.0f} ms" if value >= 0.001 else "under 1 ms"
+        return f"{value * 1000:.0f} ms" if value >= 0.001 else "<1 ms"
     return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"

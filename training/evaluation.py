@@ -1,0 +1,164 @@
+"""Is the embedding worth it? Probes of a bundle against PCA, random projection and raw columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.bundle import Bundle
+from pipeline.encoder import Encoder
+from pipeline.errors import DataError, SchemaError
+from pipeline.progress import Progress, Silent
+from pipeline.prologue import Prologue
+from pipeline.runtime import session
+from pipeline.schema import FeatureSchema, did_you_mean
+from pipeline.source import Source, open_source, read_batches
+from training.baselines import Matrix, Raw
+from training.comparison import Model, Sample, compare
+from training.results import Evaluation
+from training.rows import draw
+from training.split import Split
+
+__all__ = ["Evaluation", "evaluate"]
+
+TRAIN_ROWS = 20_000
+TEST_ROWS = 10_000
+LEAST_TEST_ROWS = 2
+
+_TRAIN, _TEST = 0, 2
+_RARE = 2  # the code of values too rare for a class of their own
+_CHANGED = "The source is not the one, or not as it was, that the encoder learnt from."
+_POSITIONS = " It has no key, so some test rows may be rows the encoder was trained on."
+_ROWS_PER_BATCH = 16_384
+_ROWS_PER_RUN = 1_024
+
+
+def evaluate(
+    bundle_path: str | Path,
+    source: str | Path,
+    label: str | None,
+    *,
+    test: str | Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure the bundle's embedding on rows of `source` that its encoder was not trained on.
+
+    Training rows of the recorded split fit probes and baselines; its test rows, or all rows of
+    `test`, are scored. Without a label, columns hidden from the input are predicted instead.
+    At most 20,000 training and 10,000 test rows are used, drawn by `seed`.
+
+    Raises:
+        BundleError, DataError: if the bundle or the table cannot be read, or has too few rows.
+        SchemaError: if the table breaks the bundle's contract, or the label is missing or is one
+            of the encoder's inputs.
+    """
+    bundle = Bundle.open(bundle_path)
+    sample = take_sample(bundle, source, label, test=test, seed=seed)
+    return compare(open_model(bundle), sample, label, seed=seed, progress=progress or Silent())
+
+
+def open_model(bundle: Bundle) -> Model:
+    """The functions of a bundle that an evaluation calls."""
+    manifest = bundle.manifest
+    encoder = Encoder.open(bundle.path)
+    decoder = session(bundle.read("decoder.onnx"))
+    prologue = Prologue.from_json(json.loads(bundle.read("spec.json"))["prologue"])
+    outputs = [output.name for output in decoder.get_outputs()]
+    entry = decoder.get_inputs()[0].name
+
+    def decode(codes: Matrix) -> dict[str, Raw]:
+        runs = [decoder.run(outputs, {entry: part}) for part in _parts(codes)]
+        return {name: np.concatenate([r[i] for r in runs]) for i, name in enumerate(outputs)}
+
+    def prepare(table: pa.Table) -> Matrix:
+        return prepared_matrix(prologue, table)
+
+    return Model(
+        bundle.fingerprint, manifest.recipe, manifest.dim, manifest.feature_schema,
+        encoder.transform, decode, prepare,
+    )  # fmt: skip
+
+
+def prepared_matrix(prologue: Prologue, table: pa.Table) -> Matrix:
+    """The prologue's own matrix: standardised values, and categories one-hot, float32."""
+    prepared = prologue.run(table)
+    blocks = [prepared.numeric]
+    for place, classes in enumerate(prologue.classes):
+        codes = prepared.codes[:, place]
+        blocks.append(np.eye(classes, dtype=np.float32)[np.where(codes < classes, codes, _RARE)])
+    return np.concatenate(blocks, axis=1)
+
+
+def _parts(matrix: Matrix) -> list[Matrix]:
+    starts = range(0, max(1, len(matrix)), _ROWS_PER_RUN)
+    return [np.ascontiguousarray(matrix[start : start + _ROWS_PER_RUN]) for start in starts]
+
+
+def take_sample(
+    bundle: Bundle, source: str | Path, label: str | None, *, test: str | Path | None, seed: int
+) -> Sample:
+    """Training and test rows by the split that the bundle records, or test rows from `test`."""
+    schema, split = bundle.manifest.feature_schema, Split.from_json(bundle.manifest.split)
+    opened = _open(source, schema, label)
+    columns = _columns(schema, label, [*split.columns])
+    _require_columns(opened, split.columns)
+    notes = []
+    caps = {_TRAIN: TRAIN_ROWS, _TEST: TEST_ROWS} if test is None else {_TRAIN: TRAIN_ROWS}
+    batches = read_batches(opened, columns=columns, rows_per_batch=_ROWS_PER_BATCH)
+    drawn = draw(batches, assign=split.assign, caps=caps, label=label, seed=seed)
+    if opened.fingerprint != bundle.manifest.training_data.get("fingerprint"):
+        notes.append(_CHANGED + (_POSITIONS if split.rule == "position" and test is None else ""))
+    if test is None:
+        told = f"rows the split kept from training ({split.description})"
+    else:
+        held = _open(test, schema, label)
+        if held.fingerprint == opened.fingerprint:
+            raise DataError(f"--test must hold rows the encoder never saw, found the training "
+                            f"source {source}; leave it out to use the split")  # fmt: skip
+        batches = read_batches(
+            held, columns=_columns(schema, label, []), rows_per_batch=_ROWS_PER_BATCH
+        )
+        drawn |= draw(batches, assign=_all_test, caps={_TEST: TEST_ROWS}, label=label, seed=seed)
+        told = f"all rows of {Path(test).name}"
+    for part, name in ((_TRAIN, "training"), (_TEST, "test")):
+        if drawn[part].table.num_rows < LEAST_TEST_ROWS:
+            raise DataError(f"{source} needs {LEAST_TEST_ROWS} {name} rows or more, found "
+                            f"{drawn[part].table.num_rows}; pass --test or more rows")  # fmt: skip
+    return Sample(drawn[_TRAIN], drawn[_TEST], told, tuple(notes))
+
+
+def _all_test(batch: pa.RecordBatch, first_row: int) -> npt.NDArray[np.uint8]:
+    return np.full(batch.num_rows, _TEST, np.uint8)
+
+
+def _open(path: str | Path, schema: FeatureSchema, label: str | None) -> Source:
+    source = open_source(str(path))
+    source.check(schema, roles=("feature", "condition"))
+    names = source.arrow_schema.names
+    if label is not None and label not in names:
+        raise SchemaError(f"label '{label}' must be a column of {path}, which has no such column"
+                          f"{did_you_mean(label, names)}")  # fmt: skip
+    if label is not None and label in {column.name for column in schema.features}:
+        raise SchemaError(f"label '{label}' must not be an input of the encoder, which reads it; "
+                          f"train with --label {label}")  # fmt: skip
+    return source
+
+
+def _require_columns(source: Source, columns: Sequence[str]) -> None:
+    for name in columns:
+        if name not in source.arrow_schema.names:
+            raise SchemaError(
+                f"column '{name}' decides which rows were trained on, but {source.path} has no "
+                "such column; add it, or pass --test"
+            )
+
+
+def _columns(schema: FeatureSchema, label: str | None, more: Sequence[str]) -> list[str]:
+    wanted = [column.name for column in schema.features] + [label, *more]
+    return list(dict.fromkeys(name for name in wanted if name is not None))
