@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 
@@ -67,12 +66,17 @@ class Candidate:
         return model
 
     @cached_property
-    def latents(self) -> npt.NDArray[np.float32]:
-        """Codes to decode [N, d]: the held-out rows', and some from the prior and far outside."""
-        prior = np.random.default_rng(0).normal(size=(32, self.checkpoint.spec.dim))
-        scaled = [prior * scale for scale in (0.0, 1.0, 10.0, 100.0)]
-        found = self.rows[0].answers[EMBEDDING][:64]
-        return np.concatenate([found, *scaled]).astype(np.float32)
+    def latents(self) -> dict[str, Arrays]:
+        """Codes to decode [N, d] by origin: held-out rows, the prior, far outside, all zero."""
+        prior = np.random.default_rng(0).normal(size=(65, self.checkpoint.spec.dim))
+        held_out = self.rows[0].answers[EMBEDDING][:65]
+        origins = {
+            "held-out": held_out,
+            "prior": prior,
+            "outside": 100 * prior,
+            "origin": 0 * prior,
+        }
+        return {name: {EMBEDDING: codes.astype(np.float32)} for name, codes in origins.items()}
 
     def blocks(self, feeds: Arrays) -> Arrays:
         """The inputs of ``core.onnx`` for the rows of `feeds`, strings looked up."""
@@ -86,10 +90,10 @@ class Candidate:
         vectors = {one.name: feeds[one.name] for one in schema.by_kind("vector", "image")}
         return {name: np.stack(found) for name, found in stacks.items() if found} | vectors
 
-    def decoded(self, latents: npt.NDArray[np.float32]) -> Arrays:
+    def decoded(self, latents: Arrays) -> Arrays:
         """The module's reconstruction in prepared space."""
         with torch.inference_mode():
-            found = self.module.decode(torch.from_numpy(latents))
+            found = self.module.decode(torch.from_numpy(latents[EMBEDDING]))
         return {output_name(n): getattr(found, n).numpy() for n in self.shape.decoded}
 
     def _answered(self, name: str, feeds: Arrays) -> Rows:

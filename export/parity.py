@@ -85,7 +85,7 @@ def finite(check: str, found: Array, *, rows: Mapping[str, Array]) -> None:
     Raises:
         ParityError: naming the rows that are not.
     """
-    wrong = ~np.isfinite(found).reshape(len(found), -1).all(axis=1)
+    wrong = ~np.isfinite(found).all(axis=tuple(range(1, found.ndim)))
     if wrong.any():
         raise ParityError(
             f"check '{check}' failed: every value must be finite, found inf or NaN "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,30 +11,39 @@ import numpy.typing as npt
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from pipeline.errors import ParityError
 from pipeline.runtime import session
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 class Runtime:
-    """A model loaded in ONNX Runtime, fed and answered by name."""
+    """A model loaded in ONNX Runtime, fed and answered by name.
+
+    Raises:
+        ParityError: if ONNX Runtime refuses the model, or some rows.
+    """
 
     def __init__(self, model: bytes | onnx.ModelProto, *, threads: int = 1) -> None:
         serialised = model if isinstance(model, bytes) else model.SerializeToString()
-        self._session = session(serialised, threads=threads)
+        with _refusals("ONNX Runtime cannot load the exported model"):
+            self._session = session(serialised, threads=threads)
         self.inputs = tuple(one.name for one in self._session.get_inputs())
         self.outputs = tuple(one.name for one in self._session.get_outputs())
 
     def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """The outputs for `feeds`, of which those that the model reads are taken."""
         taken = {name: feeds[name] for name in self.inputs}
-        return dict(zip(self.outputs, self._session.run(None, taken), strict=True))
+        with _refusals(f"the exported model cannot run {count(feeds)} rows in ONNX Runtime"):
+            answers = self._session.run(None, taken)
+        return dict(zip(self.outputs, answers, strict=True))
 
 
 def evaluate(model: onnx.ModelProto, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays:
     """The outputs of `model` as ONNX's specification defines them; slow, for a few rows."""
     evaluator = ReferenceEvaluator(model)
-    with np.errstate(all="ignore"):  # infinities and overflows are what some rows are for
+    # Infinities and overflows are what some rows are for.
+    with np.errstate(all="ignore"), _refusals("onnx.reference cannot run the exported model"):
         answers = evaluator.run(None, {name: feeds[name] for name in evaluator.input_names})
     return dict(zip(evaluator.output_names, answers, strict=True))
 
@@ -46,3 +56,12 @@ def take(feeds: Mapping[str, npt.NDArray[Any]], rows: Any) -> Arrays:
 def count(feeds: Mapping[str, npt.NDArray[Any]]) -> int:
     """How many rows `feeds` holds."""
     return len(next(iter(feeds.values())))
+
+
+@contextlib.contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the runtimes' own errors share no base class
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise ParityError(f"{what}: {reason}") from error

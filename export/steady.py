@@ -30,7 +30,7 @@ def check_steady(candidate: Candidate) -> dict[str, Any]:
     return {"tolerance": STEADY_TOLERANCE} | {
         ENCODER: _spread(ENCODER, candidate.files[ENCODER], joined, [EMBEDDING]),
         SCORER: _spread(SCORER, candidate.files[SCORER], joined, [EMBEDDING, ERROR]),
-        DECODER: _spread(DECODER, decoder, {EMBEDDING: candidate.latents}, inner),
+        DECODER: _spread(DECODER, decoder, candidate.latents["prior"], inner),
     }
 
 

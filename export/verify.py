@@ -62,24 +62,25 @@ def check_torch(candidate: Candidate) -> dict[str, dict[str, float]]:
             figures.setdefault(file, {})[rows.name] = max(
                 agree(check, rows.answers[name], found[name], rows=rows.feeds) for name in outputs
             )
-    return figures | {DECODER: {"latents": _decoder_against_torch(candidate)}}
+    return figures | {DECODER: _decoder_against_torch(candidate)}
 
 
-def _decoder_against_torch(candidate: Candidate) -> float:
-    latents, check = candidate.latents, f"{DECODER} against torch"
-    told = {EMBEDDING: latents}
-    found = Runtime(candidate.instrumented_decoder)(told)
-    for values in found.values():
-        if values.dtype.kind == "f":
-            finite(check, values, rows=told)
-    expected = candidate.decoded(latents)
-    worst = max(agree(check, expected[name], found[name], rows=told) for name in expected)
-    # From there on there is nothing to round: the same numbers must become the same columns.
-    inverse = candidate.prologue.inverse_model()
-    decoded = _inverse_inputs(inverse, found)
-    same(f"{DECODER} against the prologue's inverse", Runtime(inverse)(decoded), found)
-    same(f"{DECODER} without its inner outputs", Runtime(candidate.files[DECODER])(told), found)
-    return worst
+def _decoder_against_torch(candidate: Candidate) -> dict[str, float]:
+    shown, shipped = Runtime(candidate.instrumented_decoder), Runtime(candidate.files[DECODER])
+    inverse_model = candidate.prologue.inverse_model()
+    inverse, figures = Runtime(inverse_model), dict[str, float]()
+    for origin, codes in candidate.latents.items():
+        check, found = f"{DECODER} against torch, {origin} codes", shown(codes)
+        for values in found.values():
+            if values.dtype.kind == "f":
+                finite(check, values, rows=codes)
+        expected = candidate.decoded(codes)
+        figures[origin] = max(agree(check, expected[n], found[n], rows=codes) for n in expected)
+        # From there on there is nothing to round: the same numbers must become the same columns.
+        columns = inverse(_inverse_inputs(inverse_model, found))
+        same(f"{DECODER} against the prologue's inverse, {origin} codes", columns, found)
+        same(f"{DECODER} without its inner outputs, {origin} codes", shipped(codes), found)
+    return figures
 
 
 def check_reference(candidate: Candidate) -> dict[str, float]:
@@ -98,7 +99,7 @@ def check_reference(candidate: Candidate) -> dict[str, float]:
 
 
 def _decoder_against_reference(candidate: Candidate) -> float:
-    told = {EMBEDDING: candidate.latents[:REFERENCE_ROWS]}
+    told = take(candidate.latents["prior"], slice(REFERENCE_ROWS))
     check = f"{DECODER} against onnx.reference"
     expected = Runtime(candidate.instrumented_decoder)(told)
     found = evaluate(candidate.instrumented_decoder, told)
