@@ -59,6 +59,9 @@ class RunProgress:
             self._show(artifact, tally, percent=100.0)
 
     def _show(self, artifact: UUID, tally: Tally, *, percent: float) -> None:
+        if tally.done == tally.told:
+            return
+        tally.told = tally.done
         self._logger.info(tally.text())
         update_progress_artifact(artifact, progress=percent, description=tally.text())
 

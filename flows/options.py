@@ -85,9 +85,8 @@ def _help(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=False)
     if not (field.is_required() or default is None or default is False or default == ()):
         notes.append(f"default: {default}")
-    text = field.description or ""
-    # A bracket would be read as rich markup.
-    return f"{text} [{', '.join(notes)}]".replace("[", "\\[") if notes else text
+    text = " ".join(filter(None, [field.description, f"[{', '.join(notes)}]" if notes else ""]))
+    return text.replace("[", "\\[")  # rich would read a bracket as markup
 
 
 def _metavar(name: str, field: FieldInfo) -> str | None:

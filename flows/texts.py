@@ -40,7 +40,7 @@ def embedding(result: JobReport) -> str:
     """What `embed` says."""
     rows = [
         ("current", f"{result.destination}/current"),
-        ("version", f"{result.run_id}, {result.rows:,} rows in {result.parts} parts"),
+        ("version", f"{result.run_id}, {result.rows:,} rows in {_counted(result.parts, 'part')}"),
         ("work", _work(result)),
     ]
     if result.skipped_files:
@@ -71,7 +71,7 @@ def refresh(result: RefreshResult) -> str:
 
 def verification(result: Verification) -> str:
     """What `verify` says."""
-    size = f"{result.files:,} files, {result.bytes / 1e6:,.1f} MB"
+    size = f"{_counted(result.files, 'file')}, {result.bytes / 1e6:,.1f} MB"
     return f"{result.path} is intact: a {result.what} of {size}, every hash as sealed"
 
 
@@ -85,3 +85,7 @@ def _probe(found: Probe | None) -> list[tuple[str, str]]:
         ("probe", f"{scores}   ({found.metric} of {found.rows:,} rows never trained on)"),
         ("fit", seconds),
     ]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -36,11 +36,11 @@ def seal(job: TrainingJob, *, progress: Progress) -> None:
         ConfigError: if something that is no bundle is there already.
         ParityError: if the gate refuses the exported model; nothing is written.
     """
+    if not replaceable(Path(job.out)):
+        raise ConfigError(f"{job.out} must be new or a bundle, found other files; choose another")
     from export import export
     from training.fit import fit
 
-    if not replaceable(Path(job.out)):
-        raise ConfigError(f"{job.out} must be new or a bundle, found other files; choose another")
     export(fit(job, progress=progress), job.out)
 
 
