@@ -1,0 +1,144 @@
+"""Every recipe keeps the same promises."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ConfigError
+from training.candidates import embed_rows, make
+from training.recipes import CANDIDATES, RECIPES, concrete
+from training.spec import TrainingConfig
+
+CONFIG = TrainingConfig(steps=120, rows_per_batch=64, evaluate_every=30, checkpoint_every=30)
+TRAINED = [name for name, spec in RECIPES.items() if spec.trained]
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAfter:
+    """A progress that ends the run after some steps, as kill -9 would."""
+
+    def __init__(self, steps: int):
+        self.steps = itertools.count(1 - steps)
+
+    def start(self, what, total):
+        pass
+
+    def advance(self, n, **figures):
+        if n and next(self.steps) == 0:
+            raise Killed
+
+    def finish(self):
+        pass
+
+
+def build(rows, recipe, **more):
+    return make(
+        concrete(recipe, dim=6),
+        matrix=rows.matrix,
+        layout=rows.layout,
+        moments=rows.moments,
+        config=CONFIG,
+        seed=3,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module", params=list(RECIPES))
+def made(request, rows):
+    return build(rows, request.param)
+
+
+def test_codes_of_the_training_rows_have_mean_0_and_variance_1(rows, made):
+    codes = embed_rows(made[0], rows.matrix.take(rows.matrix.where(0))).astype(np.float64)
+    assert np.abs(codes.mean(0)).max() < 1e-3
+    assert np.abs(codes.var(0) - 1).max() < 1e-3
+
+
+def test_all_units_are_alive(made):
+    assert made[1]["collapsed"] == []
+
+
+def test_a_code_does_not_depend_on_the_batch_or_its_order(rows, made):
+    some = rows.matrix.take(np.arange(200))
+    order = np.random.default_rng(0).permutation(200)
+    whole = embed_rows(made[0], some)
+    shuffled = embed_rows(made[0], type(some)(*(part[order] for part in some)))
+    alone = np.concatenate([embed_rows(made[0], rows.matrix.take(np.array([i]))) for i in range(9)])
+    assert np.abs(whole[order] - shuffled).max() < 1e-5
+    assert np.abs(whole[:9] - alone).max() < 1e-5
+
+
+def test_the_code_tells_of_the_row(rows, made):
+    """The decoder gives numbers back better than their mean does."""
+    held = rows.matrix.take(rows.matrix.where(2))
+    embedding = torch.from_numpy(embed_rows(made[0], held))
+    numeric = made[0].decode(embedding).numeric.detach().numpy()
+    values = ~np.array(rows.layout.binary)
+    error = ((numeric - held.numeric)[:, values] ** 2).mean()
+    assert error < 0.9 * (held.numeric[:, values] ** 2).mean()
+
+
+def test_the_reconstruction_error_of_shuffled_rows_is_larger(rows, made):
+    held = rows.matrix.take(rows.matrix.where(2))
+    rng = np.random.default_rng(0)
+    torn = [np.stack([rng.permutation(c) for c in part.T], 1) for part in held]
+    errors = [
+        made[0].reconstruction_error(*(torch.from_numpy(part) for part in parts)).mean()
+        for parts in (held, torn)
+    ]
+    assert errors[0] < errors[1]
+
+
+def test_views_name_what_the_encoder_reads(rows, made):
+    model, some = made[0], rows.matrix.take(np.arange(50))
+    other = {
+        "numeric": some._replace(numeric=some.numeric + 1),
+        "ranked": some._replace(ranked=some.ranked + 1),
+        "codes": some._replace(codes=(some.codes + 1) % 3),
+    }
+    told = [
+        not np.array_equal(embed_rows(model, some), embed_rows(model, o)) for o in other.values()
+    ]
+    assert told == [name in model.views for name in other]
+
+
+def test_a_category_never_seen_in_training_is_like_unknown(rows, made):
+    unseen = np.flatnonzero(rows.moments.shares == 0)
+    assert len(unseen) > len(rows.layout.cardinalities)
+    for start, cardinality in zip(rows.layout.offsets, rows.layout.cardinalities, strict=True):
+        own = unseen[(unseen >= start) & (unseen < start + cardinality)]
+        table = made[0].table.weight
+        assert bool((table[torch.from_numpy(own)] == table[start]).all())
+
+
+@pytest.mark.parametrize("recipe", TRAINED)
+def test_the_loss_falls(rows, recipe):
+    history = build(rows, recipe)[1]
+    losses = [loss for _, loss in history["validation"]]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("recipe", TRAINED)
+def test_a_killed_run_ends_like_one_that_was_not(rows, recipe, tmp_path):
+    whole = build(rows, recipe)[0]
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(Killed):
+        build(rows, recipe, state_path=state, progress=KillAfter(75))
+    resumed = build(rows, recipe, state_path=state)[0]
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_auto_starts_from_linear():
+    assert CANDIDATES[0] == "linear"
+    assert set(CANDIDATES) <= set(RECIPES)
+
+
+def test_an_unknown_recipe_is_refused_by_name():
+    with pytest.raises(ConfigError, match="'lineal' is unknown; choose one of auto, linear"):
+        concrete("lineal", dim=4)

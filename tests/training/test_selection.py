@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from training.candidates import make
+from training.labels import LabelCoder, as_target, task_of
+from training.recipes import concrete
+from training.selection import select
+from training.spec import TrainingConfig
+
+
+def model(rows, recipe="linear", *, dim=4, seed=0, steps=5):
+    return make(
+        concrete(recipe, dim=dim),
+        matrix=rows.matrix,
+        layout=rows.layout,
+        moments=rows.moments,
+        config=TrainingConfig(steps=steps),
+        seed=seed,
+    )[0]
+
+
+@pytest.mark.parametrize("label", ["label", None])
+def test_equal_candidates_leave_linear(rows, label):
+    told = select({"linear": model(rows), "twin": model(rows)}, rows.matrix, label=label)
+    assert (told["winner"], told["margin"]) == ("linear", 0)
+
+
+@pytest.mark.parametrize("label", ["label", None])
+def test_a_clearly_better_candidate_wins(rows, label):
+    models = {"linear": model(rows, dim=1), "wider": model(rows, dim=8)}
+    told = select(models, rows.matrix, label=label)
+    assert told["winner"] == "wider"
+    assert told["margin"] > told["standard_errors"]["wider"]
+
+
+@pytest.mark.parametrize("label", ["label", None])
+def test_a_worse_candidate_loses(rows, label):
+    models = {"linear": model(rows, dim=8), "narrow": model(rows, dim=1)}
+    assert select(models, rows.matrix, label=label)["winner"] == "linear"
+
+
+@pytest.mark.parametrize(
+    ("values", "text", "task"),
+    [
+        ([0.0, 1.0, np.nan], False, "two classes"),
+        ([1.0, 2.0, 3.0], False, "classes"),
+        ([0.1, 0.2, 0.3], False, "numbers"),
+        (list(range(60)), False, "numbers"),
+        (list(range(60)), True, "classes"),
+        ([4.0, 4.0], False, None),
+        (list(range(5000)), True, None),
+    ],
+)
+def test_the_task_is_read_from_the_values(values, text, task):
+    assert task_of(np.array(values, float), text=text) == task
+
+
+def test_labels_keep_their_numbers_over_batches(rows):
+    coder = LabelCoder(("label",))
+    table = rows.table.select(["label"])
+    whole = coder.code(table.combine_chunks().to_batches()[0])
+    parts = LabelCoder(("label",))
+    cut = [parts.code(batch) for batch in table.to_batches(max_chunksize=77)]
+    assert np.array_equal(whole, np.concatenate(cut))
+
+
+def test_a_class_that_training_rows_lack_is_minus_one():
+    known = np.array([0.0, 2.0])
+    assert as_target(np.array([2.0, 1.0, 5.0]), "classes", known=known).tolist() == [1, -1, -1]
