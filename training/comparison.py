@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from pipeline.progress import Progress
 from pipeline.schema import FeatureSchema
@@ -66,7 +67,8 @@ def compare(
     train, test = sample.train.table, sample.test.table
     goal = None if label is None else target(label, train[label], test[label])
     progress.start("representations", len(REPRESENTATIONS))
-    bench = _bench(model, train, test, seed=seed, progress=progress)
+    with threadpool_limits(1):
+        bench = _bench(model, train, test, seed=seed, progress=progress)
     progress.finish()
     scores, leads = _probe_all(bench, goal, seed, progress) if goal else ((), ())
     hidden = None

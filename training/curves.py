@@ -69,7 +69,11 @@ def candidates(selection: Any) -> tuple[str, list[tuple[str, str, str, str]]]:
     rows = []
     for name, score in scores.items():
         lead = 100 * (score - scores[first])
-        told = "" if name == first else f"{lead:+.2f} ± {100 * errors.get(name, 0.0):.2f} points"
+        told = (
+            ""
+            if name == first
+            else f"{lead:+.2f} ± {100 * errors.get(name, 0.0):.2f} points".replace("-", "−")
+        )
         rows.append((name, f"{score:.4f}", told, "chosen" if name == winner else ""))
     return str(selection.get("criterion", "")), rows
 

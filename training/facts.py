@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pipeline.bundle import Manifest
 from training.results import Encoding, Evaluation
-from training.verdict import seconds
+from training.verdict import digits_for, seconds
 
 _PCA = (
     "Numbers are median-imputed, standardised and clipped, with missing indicators; categories "
@@ -20,21 +20,26 @@ def tiles(found: Evaluation) -> list[tuple[str, str, str]]:
     if found.scores:
         own, pca, raw = (found.score(name) for name in ("embedding", "PCA", "raw"))
         faster = raw.fit_seconds / max(own.fit_seconds, 1e-6)
+        lead, metric = found.lead("PCA"), str(found.metric)
         shown += [
-            (f"{found.metric}, embedding", f"{own.score:.3f}",
-             f"linear probe; PCA {pca.score:.3f}, raw columns {raw.score:.3f}"),
-            ("Lead over PCA", f"{found.lead('PCA').points:+.1f}".replace("-", "−"),
-             f"points, ± {found.lead('PCA').standard_error:.2g}; both {found.dim} numbers wide"),
-            ("Linear model fits", f"{faster:.0f}×" if faster >= 1.5 else f"{faster:.1f}×",
-             f"as fast as on raw: {seconds(own.fit_seconds)} against {seconds(raw.fit_seconds)}"),
-        ]  # fmt: skip
+            (
+                f"{metric[0].upper()}{metric[1:]}, embedding",
+                f"{own.score:.3f}",
+                f"linear probe; PCA {pca.score:.3f}, raw columns {raw.score:.3f}",
+            ),
+            _lead(lead.points, lead.standard_error, f"both {found.dim} numbers wide"),
+            (
+                "Linear model fits",
+                f"{faster:.0f}×" if faster >= 1.5 else f"{faster:.1f}×",
+                f"as fast as on raw: {seconds(own.fit_seconds)} against {seconds(raw.fit_seconds)}",
+            ),
+        ]
     elif found.hidden_columns is not None:
         hidden = found.hidden_columns
         shown += [
             ("Hidden columns, R²", f"{hidden.embedding:.3f}", f"PCA {hidden.pca:.3f}"),
-            ("Lead over PCA", f"{hidden.lead_points:+.1f}".replace("-", "−"),
-             f"points of R², ± {hidden.standard_error:.1f}"),
-        ]  # fmt: skip
+            _lead(hidden.lead_points, hidden.standard_error, "of R²"),
+        ]
     encoding = next(e for e in found.encodings if e.representation == "embedding")
     health = found.health
     return [
@@ -45,9 +50,17 @@ def tiles(found: Evaluation) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
 
 
+def _lead(points: float, error: float, aside: str) -> tuple[str, str, str]:
+    digits = digits_for(error)
+    value = f"{points:+.{digits}f}".replace("-", "−")
+    return "Lead over PCA", value, f"points, ± {error:.{digits}f}; {aside}"
+
+
 def _rate(encoding: Encoding) -> str:
     rate = encoding.rows / max(encoding.seconds, 1e-6)
-    return f"{rate / 1000:,.0f}k" if rate >= 10_000 else f"{rate:,.0f}"
+    if rate >= 1_000_000:
+        return f"{rate / 1_000_000:.1f} M"
+    return f"{rate / 1000:.0f}k" if rate >= 10_000 else f"{rate:,.0f}"
 
 
 def facts(manifest: Manifest, found: Evaluation) -> Iterable[tuple[str, str]]:

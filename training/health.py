@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from pipeline.feed import NULL_INT, NULL_TEXT
 from pipeline.schema import Column
-from training.baselines import CLIP, Matrix, Numbers, Raw, RawMatrix, as_values, is_null, read
+from training.baselines import (
+    CLIP,
+    Categories,
+    Matrix,
+    Numbers,
+    Raw,
+    RawMatrix,
+    as_values,
+    is_null,
+    read,
+)
 from training.results import ColumnError, LatentHealth, Map
 from training.rows import Target
 
@@ -53,61 +64,68 @@ def reconstruction(
     """Error of every feature column of `table`, for the decoder's output and for PCA's inverse.
 
     `decoded` holds raw columns by name, as ``decoder.onnx`` gives them; `pca` was fitted on
-    `raw`. Columns that are constant or empty in `table` have no error and are left out.
+    `raw`. Errors are relative to always guessing the mean or commonest value of the training
+    rows; columns where that guess is right everywhere are left out.
     """
-    matrix = raw.transform(table)
-    returned = pca.inverse_transform(pca.transform(matrix))
+    returned = pca.inverse_transform(pca.transform(raw.transform(table)))
     slices, found = raw.slices(), []
     for column in raw.schema.features:
         if column.name not in decoded:
             continue  # constant in training, so no model has it
         truth, guess = read(table, column), as_values(decoded[column.name], column)
         block, part = raw.blocks[column.name], returned[:, slices[column.name]]
-        if isinstance(block, Numbers):
-            errors = _number_errors(truth, guess, part, block, column)
-        else:
-            names = np.array([*block.positions, None], object)
-            errors = _wrong(truth, [guess, names[part.argmax(axis=1)]], ~is_null(truth, column))
+        errors = (
+            _number_errors(truth, guess, part, block, column)
+            if isinstance(block, Numbers)
+            else _category_errors(truth, guess, part, block, column)
+        )
         if errors is not None:
-            error, pca_error = (round(float(value), 4) for value in errors)
+            own, other = (round(error, 4) for error in errors)
             found.append(
-                ColumnError(
-                    column=column.name, kind=str(column.kind), error=error, pca_error=pca_error
-                )
+                ColumnError(column=column.name, kind=str(column.kind), error=own, pca_error=other)
             )
     return tuple(found)
 
 
 def _number_errors(
     truth: Floats, guess: Floats, pca_part: Matrix, block: Numbers, column: Column
-) -> Sequence[float] | None:
+) -> tuple[float, float] | None:
     if column.kind == "boolean":
         value = pca_part[:, 0] * block.deviation[0] + block.mean[0]
-        present = np.isfinite(truth[:, 0])
-        return _wrong(truth[:, 0] > 0.5, [guess[:, 0] > 0.5, value > 0.5], present)
+        guesses = (guess[:, 0] > 0.5, value > 0.5)
+        known = np.isfinite(truth[:, 0])
+        return _wrong(truth[:, 0] > 0.5, guesses, known, commonest=block.mean[0] > 0.5)
     standard = block.standardise(truth)
     present = np.isfinite(standard)
-    filled = np.where(present, standard, 0.0)
-    count = np.maximum(present.sum(axis=0), 1)
-    mean = filled.sum(axis=0) / count
-    spread = np.where(present, filled - mean, 0.0)
-    variance = (spread**2).sum()
-    if variance <= 0:
+    baseline = float((np.where(present, standard, 0.0) ** 2).sum())
+    if baseline <= 0:
         return None
-    standard_guess = np.nan_to_num(block.standardise(guess), nan=CLIP)
-    guesses = (standard_guess, pca_part[:, : standard.shape[1]])
-    return [
-        float((np.where(present, filled - other, 0.0) ** 2).sum() / variance) for other in guesses
-    ]
+
+    def error(other: Floats) -> float:
+        return float((np.where(present, standard - other, 0.0) ** 2).sum()) / baseline
+
+    own = np.nan_to_num(block.standardise(guess), nan=CLIP)
+    return error(own), error(pca_part[:, : standard.shape[1]].astype(np.float64))
 
 
-def _wrong(truth: Raw, guesses: Sequence[Raw], present: Bools) -> Sequence[float] | None:
-    values = truth[present]
-    _, counts = np.unique(values, return_counts=True)
-    if len(counts) < 2:
+def _category_errors(
+    truth: Raw, guess: Raw, pca_part: Matrix, block: Categories, column: Column
+) -> tuple[float, float] | None:
+    names = np.array([*block.positions, None], object)
+    commonest = next((n for n in block.positions if n not in (NULL_TEXT, NULL_INT)), None)
+    guesses = (guess, names[pca_part.argmax(axis=1)])
+    return _wrong(truth, guesses, ~is_null(truth, column), commonest=commonest)
+
+
+def _wrong(
+    truth: Raw, guesses: tuple[Raw, Raw], known: Bools, *, commonest: Any
+) -> tuple[float, float] | None:
+    values = truth[known]
+    baseline = float(np.mean(values != commonest)) if len(values) else 0.0
+    if baseline <= 0:
         return None
-    commonest_wrong = 1 - counts.max() / counts.sum()
-    return [float(np.mean(values != guess[present]) / commonest_wrong) for guess in guesses]
+    own, other = (float(np.mean(values != guess[known])) / baseline for guess in guesses)
+    return own, other
 
 
 def project(train: Matrix, test: Matrix, target: Target | None, *, seed: int) -> Map:

@@ -64,8 +64,9 @@ class LatentHealth(Config):
 class ColumnError(Config):
     """Reconstruction error of one column; 1 is no better than its mean or commonest value.
 
-    Squared error over variance for numbers (clipped at ±5 deviations), share of wrong values over
-    that of always guessing the commonest for categories and booleans. Missing cells are left out.
+    Squared error for numbers (clipped at ±5 deviations), share of wrong values for categories and
+    booleans, each over that of always guessing what was usual in training. Missing cells are left
+    out.
     """
 
     column: str

@@ -8,6 +8,8 @@ CLEAR_ERRORS = 2.0  # standard errors beyond which a difference is more than noi
 CLEAR_POINTS = 0.2  # and points below which it does not matter
 SLOW_RATIO = 1.2  # fit times closer than this are the same
 
+_LINEAR = "The encoder is the recipe “linear”: its codes are principal components themselves."
+
 
 def judge(evaluation: Evaluation) -> Verdict:
     """The verdict on probed scores, or on hidden columns when there is no label.
@@ -17,6 +19,8 @@ def judge(evaluation: Evaluation) -> Verdict:
     than the embedding is of PCA, they are named first.
     """
     health = _health_sentences(evaluation.health)
+    if evaluation.recipe == "linear":
+        health = (_LINEAR, *health)
     if evaluation.scores:
         verdict = _probed(evaluation)
     elif evaluation.hidden_columns is not None:
@@ -104,8 +108,10 @@ def _raw_sentence(found: Evaluation, raw: Lead, short_of_raw: bool) -> str:
         more = f"{columns[0].upper()}{columns[1:]} hold {_gap(raw)} points more"
         return f"{more}; on the embedding a linear model fits {speed}."
     if is_clear(raw.points, raw.standard_error):
-        return f"It is also ahead of {columns} by {_gap(raw)} points; a linear model fits {speed}."
-    return f"It is level with {columns} ({_signed(raw)} points); a linear model fits {speed}."
+        lead = f"The embedding is ahead of {columns} by {_gap(raw)} points"
+        return f"{lead}; a linear model fits {speed}."
+    noise = f"{_signed(raw)} points, within noise"
+    return f"From {columns} it differs by {noise}; on the embedding a linear model fits {speed}."
 
 
 def _gain(found: Evaluation) -> str:
@@ -171,8 +177,17 @@ def _signed(lead: Lead) -> str:
 
 
 def _points(points: float, error: float) -> str:
-    digits = 1 if error >= 0.1 else 2
+    digits = digits_for(error)
     return f"{points:.{digits}f} ± {error:.{digits}f}"
+
+
+def digits_for(error: float) -> int:
+    """Decimals of points worth showing beside a standard error.
+
+    >>> digits_for(0.4), digits_for(0.04)
+    (1, 2)
+    """
+    return 1 if error >= 0.1 else 2
 
 
 def seconds(value: float) -> str:
