@@ -206,10 +206,9 @@ def discriminant(centres: Floats, shares: Floats, *, rows: int) -> tuple[Floats,
     """Weight [K, d] and bias [K] of the classes' logits from their mean scores and shares."""
     within = np.eye(centres.shape[1]) - (centres.T * shares) @ centres
     within = (1 - SHRINK) * within + SHRINK * np.eye(len(within))
-    weight: Floats = np.linalg.solve(within, centres.T).T
-    bias: Floats = np.log(np.maximum(shares, 0.5 / max(1, rows)))
-    bias -= 0.5 * (weight * centres).sum(1)
-    return weight, bias
+    weight = np.asarray(np.linalg.solve(within, centres.T).T, np.float64)
+    prior = np.asarray(np.log(np.maximum(shares, 0.5 / max(1, rows))), np.float64)
+    return weight, prior - 0.5 * (weight * centres).sum(1)
 
 
 def balance(model: Autoencoder, moments: Moments) -> None:

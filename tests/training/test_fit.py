@@ -14,10 +14,11 @@ from training.checkpoint import Checkpoint
 from training.fit import fit, work_folder
 from training.spec import TrainingConfig, TrainingJob
 
+FEATURES = ("income", "age", "spend", "member", "city", "plan", "picture", "seen")
 SHORT = TrainingConfig(steps=40, rows_per_batch=64, evaluate_every=20, checkpoint_every=10)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -32,7 +33,7 @@ class KillAfter:
 
     def advance(self, n, **figures):
         if next(self.reports) == 0:
-            raise Killed
+            raise KilledError
 
     def finish(self):
         pass
@@ -73,13 +74,13 @@ def test_a_checkpoint_survives_the_disk(source, tmp_path):
 def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(source, reports):
     whole = fit(job(source))
     shutil.rmtree(work_folder(job(source).out))
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(job(source), progress=KillAfter(reports))
     assert same(whole, fit(job(source)))
 
 
 def test_another_job_never_resumes_from_a_work_folder(source):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(job(source), progress=KillAfter(30))
     first = fit(job(source, seed=1))
     shutil.rmtree(work_folder(job(source).out))
@@ -115,7 +116,7 @@ def test_an_event_time_splits_by_time(source):
         ({"label": ("lable",)}, "lable"),
         ({"key": ("di",)}, "'di'"),
         ({"event_time": "income"}, "income"),
-        ({"ignore": tuple("income age spend member city plan picture seen".split())}, "feature"),
+        ({"ignore": FEATURES}, "feature"),
     ],
 )
 def test_a_job_that_does_not_fit_the_table_is_refused(source, change, message):

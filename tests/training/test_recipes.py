@@ -15,7 +15,7 @@ CONFIG = TrainingConfig(steps=120, rows_per_batch=64, evaluate_every=30, checkpo
 TRAINED = [name for name, spec in RECIPES.items() if spec.trained]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -30,7 +30,7 @@ class KillAfter:
 
     def advance(self, n, **figures):
         if n and next(self.steps) == 0:
-            raise Killed
+            raise KilledError
 
     def finish(self):
         pass
@@ -127,7 +127,7 @@ def test_the_loss_falls(rows, recipe):
 def test_a_killed_run_ends_like_one_that_was_not(rows, recipe, tmp_path):
     whole = build(rows, recipe)[0]
     state = tmp_path / "state.safetensors"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         build(rows, recipe, state_path=state, progress=KillAfter(75))
     resumed = build(rows, recipe, state_path=state)[0]
     for name, tensor in whole.state_dict().items():
