@@ -59,23 +59,23 @@ def _panel(
     ]
 
 
-def candidates(selection: Any) -> tuple[str, list[tuple[str, str, str, str]]]:
-    """By what `auto` chose, and each candidate: name, score, lead over the first, "chosen"."""
+def candidates(selection: Any) -> tuple[str, str, list[tuple[str, str, str, str]]]:
+    """Criterion and reference of `auto`'s choice, and its candidates, the best first.
+
+    Of each: name, score, lead over the reference, and "chosen" for one. No rows when there was
+    nothing to choose from.
+    """
     scores = selection.get("scores") if isinstance(selection, dict) else None
     if not isinstance(scores, dict):
-        return "", []
+        return "", "", []
     errors, winner = selection.get("standard_errors", {}), selection.get("winner")
     first = next((name for name, error in errors.items() if not error), next(iter(scores)))
     rows = []
-    for name, score in scores.items():
-        lead = 100 * (score - scores[first])
-        told = (
-            ""
-            if name == first
-            else f"{lead:+.2f} ± {100 * errors.get(name, 0.0):.2f} points".replace("-", "−")
-        )
-        rows.append((name, f"{score:.4f}", told, "chosen" if name == winner else ""))
-    return str(selection.get("criterion", "")), rows
+    for name in sorted(scores, key=scores.__getitem__, reverse=True):
+        lead, error = 100 * (scores[name] - scores[first]), 100 * errors.get(name, 0.0)
+        told = "" if name == first else f"{lead:+.2f} ± {error:.2f} points".replace("-", "−")
+        rows.append((name, f"{scores[name]:.4f}", told, "chosen" if name == winner else ""))
+    return str(selection.get("criterion", "")), first, rows
 
 
 def _points(curve: dict[str, Any], name: str) -> Points:

@@ -27,10 +27,10 @@ def tiles(found: Evaluation) -> list[tuple[str, str, str]]:
                 f"{own.score:.3f}",
                 f"linear probe; PCA {pca.score:.3f}, raw columns {raw.score:.3f}",
             ),
-            _lead(lead.points, lead.standard_error, f"both {found.dim} numbers wide"),
+            _lead(lead.points, lead.standard_error, f"points; both {found.dim} numbers wide"),
             (
                 "Linear model fits",
-                f"{faster:.0f}×" if faster >= 1.5 else f"{faster:.1f}×",
+                f"{faster:.0f}×" if faster >= 10 else f"{faster:.1f}×",
                 f"as fast as on raw: {seconds(own.fit_seconds)} against {seconds(raw.fit_seconds)}",
             ),
         ]
@@ -38,7 +38,7 @@ def tiles(found: Evaluation) -> list[tuple[str, str, str]]:
         hidden = found.hidden_columns
         shown += [
             ("Hidden columns, R²", f"{hidden.embedding:.3f}", f"PCA {hidden.pca:.3f}"),
-            _lead(hidden.lead_points, hidden.standard_error, "of R²"),
+            _lead(hidden.lead_points, hidden.standard_error, "points of R²"),
         ]
     encoding = next(e for e in found.encodings if e.representation == "embedding")
     health = found.health
@@ -53,7 +53,7 @@ def tiles(found: Evaluation) -> list[tuple[str, str, str]]:
 def _lead(points: float, error: float, aside: str) -> tuple[str, str, str]:
     digits = digits_for(error)
     value = f"{points:+.{digits}f}".replace("-", "−")
-    return "Lead over PCA", value, f"points, ± {error:.{digits}f}; {aside}"
+    return "Lead over PCA", value, f"± {error:.{digits}f} {aside}"
 
 
 def _rate(encoding: Encoding) -> str:
@@ -67,7 +67,8 @@ def facts(manifest: Manifest, found: Evaluation) -> Iterable[tuple[str, str]]:
     """What was measured, on what, and against what: name and words."""
     rows = found.rows
     yield "Model", f"recipe {found.recipe}, {found.dim} numbers a row, bundle {found.bundle[:12]}"
-    yield "Table", f"{len(manifest.feature_schema.features)} feature columns"
+    columns = len(manifest.feature_schema.features)
+    yield "Table", f"{columns} feature column{'s' * (columns != 1)}"
     if found.label:
         kind = f"{len(found.classes)} classes" if found.classes else "a number"
         yield "Label", f"{found.label} ({kind}), never among the inputs of the encoder"

@@ -62,39 +62,36 @@ def ask(
     """Fit probe `name` on `train` [rows, columns] and `label` [rows], and predict for `test`.
 
     `label` holds class numbers 0 … `classes` - 1, or float64 values when `task` is "numbers".
-    A fit shorter than 0.2 s is repeated, and the fastest counts, so that small times compare.
+    What takes less than 0.2 s is repeated, and the fastest run counts: small times then compare.
     Everything runs on one thread: times then compare across machines, and a busy neighbour does
     not stall teams of threads that wait for each other.
     """
-    with threadpool_limits(1):
-        model, fit_seconds = _fit(name, train, label, task, classes, seed)
-        started = time.perf_counter()
-        if task == "two classes":
-            predicted: Array = model.predict_proba(test)[:, 1]
-        else:
-            predicted = model.predict(test)
-        predict_seconds = time.perf_counter() - started
-    return Answer(np.asarray(predicted), fit_seconds, predict_seconds)
 
-
-def _fit(
-    name: ProbeName,
-    train: npt.NDArray[np.float32],
-    label: Array,
-    task: Task,
-    classes: int,
-    seed: int,
-) -> tuple[Any, float]:
-    seconds: list[float] = []
-    while not seconds or (sum(seconds) < _SHORT_SECONDS and len(seconds) < _REPEATS):
+    def fit() -> Any:
         model = PROBES[name].build(task, classes, seed)
-        started = time.perf_counter()
         with warnings.catch_warnings():
             # Stopping at ITERATIONS is part of the probe: its time is bounded, its score told.
             warnings.simplefilter("ignore")
             model.fit(train, label)
+        return model
+
+    def predict() -> Any:
+        return model.predict_proba(test)[:, 1] if task == "two classes" else model.predict(test)
+
+    with threadpool_limits(1):
+        model, fit_seconds = _timed(fit)
+        predicted, predict_seconds = _timed(predict)
+    return Answer(np.asarray(predicted), fit_seconds, predict_seconds)
+
+
+def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """What `call` gives, and the seconds of its fastest run."""
+    seconds: list[float] = []
+    while not seconds or (sum(seconds) < _SHORT_SECONDS and len(seconds) < _REPEATS):
+        started = time.perf_counter()
+        result = call()
         seconds.append(time.perf_counter() - started)
-    return model, min(seconds)
+    return result, min(seconds)
 
 
 def _linear(task: Task, classes: int, seed: int) -> Any:

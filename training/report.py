@@ -133,9 +133,9 @@ def _tables(manifest: Manifest, found: Evaluation, history: dict[str, Any]) -> I
     if found.scores:
         words = "; ".join(f"{name}: {probe.describes}" for name, probe in PROBES.items())
         yield _section("All numbers", f"{words[0].upper()}{words[1:]}.", _score_table(found))
-    criterion, rows = candidates(history.get("selection"))
+    criterion, first, rows = candidates(history.get("selection"))
     if rows:
-        head = ("candidate", "score", "lead over the first", "")
+        head = ("candidate", "score", f"lead over {first}", "")
         words = f"Recipe “auto” trains several and keeps the best on validation rows: {criterion}."
         yield _section("Which recipe won?", words, _table(head, rows))
     measured = _table(("", ""), [*facts(manifest, found)], words=(1,))
