@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from export.candidate import EMBEDDING, Candidate
 from export.models import ENCODER
-from export.runtime import Arrays, Runtime, count
+from export.runtime import Arrays
 from pipeline.errors import ParityError
 
 LEAST_ACTIVE_SHARE = 0.5
@@ -20,21 +20,23 @@ LARGEST_CROWD_SHARE = 0.5
 def check_latents(candidate: Candidate) -> dict[str, Any]:
     """Which units vary, and how many different rows share one vector.
 
-    Judged on held-out rows, on adversarial ones where there are fewer than two.
+    Judged on held-out rows; on adversarial ones where the held-out rows are all the same.
     """
-    rows = next(rows for rows in candidate.rows if count(rows.feeds) > 1)
-    embedding = Runtime(candidate.files[ENCODER])(rows.feeds)[EMBEDDING]
+    varied = [rows for rows in candidate.rows if directions(rows.prepared)]
+    rows = varied[0] if varied else candidate.rows[-1]
+    embedding = candidate.run(ENCODER, rows.feeds)[EMBEDDING]
     figures = {
         "units": embedding.shape[1],
         "possible_units": min(embedding.shape[1], directions(rows.prepared)),
         "active_units": int((embedding.std(axis=0) > LEAST_DEVIATION).sum()),
         "largest_crowd_share": crowd_share(rows.prepared, embedding),
     }
-    least = LEAST_ACTIVE_SHARE * figures["possible_units"]
+    least = max(1, LEAST_ACTIVE_SHARE * figures["possible_units"])
     if figures["active_units"] < least:
         raise ParityError(
             f"check 'latents are alive' failed: at least {least:g} of {figures['units']} units "
-            f"must vary over {rows.name} rows, found {figures['active_units']}; lower --dim"
+            f"must vary over {rows.name} rows, found {figures['active_units']}; lower --dim, or "
+            "add columns that vary"
         )
     if figures["largest_crowd_share"] > LARGEST_CROWD_SHARE:
         raise ParityError(
@@ -48,6 +50,8 @@ def check_latents(candidate: Candidate) -> dict[str, Any]:
 def directions(prepared: Arrays) -> int:
     """At most so many units can vary: one per varying number, one less than values per category."""
     numbers, codes = prepared.get("numeric"), prepared.get("codes")
+    if not any(map(len, prepared.values())):
+        return 0
     varying = 0 if numbers is None else int((np.ptp(numbers, axis=0) > 0).sum())
     values = [] if codes is None else [len(np.unique(column)) - 1 for column in codes.T]
     return varying + sum(values)

@@ -13,7 +13,7 @@ import onnx
 import torch
 
 from export.adversary import adversarial_rows
-from export.models import DECODER, LOOKUP, widths
+from export.models import CORE, DECODER, LOOKUP, widths
 from export.runtime import Arrays, Runtime, count
 from export.trace import INPUTS, output_name
 from pipeline.feed import feed
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
 
 EMBEDDING, ERROR = OUTPUT_NAMES
+PROLOGUE, INVERSE = "prologue", "inverse"
+SHOWN_DECODER = "decoder that also shows its reconstruction before it becomes columns"
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Candidate:
         self.files, self.checkpoint = files, checkpoint
         self.prologue = checkpoint.prologue
         self.shape = widths(checkpoint)
-        self.module = copy.deepcopy(checkpoint.module).cpu().eval()
-        self._prepare = Runtime(self.prologue.to_model())
+        self._module = copy.deepcopy(checkpoint.module).cpu().eval()
+        self._runtimes: dict[tuple[str, int], Runtime] = {}
 
     @cached_property
     def rows(self) -> tuple[Rows, ...]:
@@ -55,8 +57,36 @@ class Candidate:
         return tuple(self._answered(name, feeds) for name, feeds in named)
 
     @cached_property
-    def instrumented_decoder(self) -> onnx.ModelProto:
-        """The decoder that also shows its reconstruction before it becomes columns."""
+    def models(self) -> dict[str, bytes]:
+        """The files, and the helpers that judge them."""
+        helpers = {
+            PROLOGUE: self.prologue.to_model(),
+            INVERSE: self.prologue.inverse_model(),
+            SHOWN_DECODER: self._shown_decoder(),
+        }
+        return {**self.files} | {name: one.SerializeToString() for name, one in helpers.items()}
+
+    def run(self, name: str, feeds: Arrays, *, threads: int = 1) -> Arrays:
+        """What one of `models` answers; ``core.onnx`` takes raw columns like the encoder."""
+        taken = self._blocks(feeds) if name == CORE else feeds
+        return self._runtime(name, threads=threads)(taken)
+
+    def columns(self, decoded: Arrays) -> Arrays:
+        """The raw columns that the prologue's inverse makes of a reconstruction."""
+        return self.run(INVERSE, self.inverse_inputs(decoded))
+
+    def inverse_inputs(self, decoded: Arrays) -> Arrays:
+        """A reconstruction under the names that the prologue's inverse takes."""
+        names = self._runtime(INVERSE).inputs
+        return {name: decoded[output_name(name.rpartition("/")[2])] for name in names}
+
+    def _runtime(self, name: str, *, threads: int = 1) -> Runtime:
+        # Loading a model of 500 columns takes a tenth of a second, and there are many checks.
+        if (name, threads) not in self._runtimes:
+            self._runtimes[name, threads] = Runtime(self.models[name], threads=threads)
+        return self._runtimes[name, threads]
+
+    def _shown_decoder(self) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(self.files[DECODER])
         for name in self.shape.decoded:
             shown = onnx.helper.make_tensor_value_info(
@@ -78,9 +108,8 @@ class Candidate:
         }
         return {name: {EMBEDDING: codes.astype(np.float32)} for name, codes in origins.items()}
 
-    def blocks(self, feeds: Arrays) -> Arrays:
-        """The inputs of ``core.onnx`` for the rows of `feeds`, strings looked up."""
-        codes = Runtime(self.files[LOOKUP])(feeds) if LOOKUP in self.files else {}
+    def _blocks(self, feeds: Arrays) -> Arrays:
+        codes = self.run(LOOKUP, feeds) if LOOKUP in self.files else {}
         schema = self.checkpoint.schema
         stacks = {
             NUMBERS: [feeds[column.name] for column in self.prologue.number_columns],
@@ -93,17 +122,17 @@ class Candidate:
     def decoded(self, latents: Arrays) -> Arrays:
         """The module's reconstruction in prepared space."""
         with torch.inference_mode():
-            found = self.module.decode(torch.from_numpy(latents[EMBEDDING]))
+            found = self._module.decode(torch.from_numpy(latents[EMBEDDING]))
         return {output_name(n): getattr(found, n).numpy() for n in self.shape.decoded}
 
     def _answered(self, name: str, feeds: Arrays) -> Rows:
-        prepared = self._prepare(feeds)
+        prepared = {name.rpartition("/")[2]: v for name, v in self.run(PROLOGUE, feeds).items()}
         total = count(feeds)
         empty = np.empty((total, 0), np.float32)
         matrices = [prepared.get(one, empty) for one in INPUTS[:2]]
         matrices.append(prepared.get("codes", empty.astype(np.int64)))
         with torch.inference_mode():
             tensors = [torch.from_numpy(matrix) for matrix in matrices]
-            embedding = self.module.embed(*tensors).numpy()
-            error = self.module.reconstruction_error(*tensors).numpy()
+            embedding = self._module.embed(*tensors).numpy()
+            error = self._module.reconstruction_error(*tensors).numpy()
         return Rows(name, feeds, prepared, {EMBEDDING: embedding, ERROR: error})

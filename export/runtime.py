@@ -39,9 +39,9 @@ class Runtime:
         return dict(zip(self.outputs, answers, strict=True))
 
 
-def evaluate(model: onnx.ModelProto, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+def evaluate(model: bytes, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays:
     """The outputs of `model` as ONNX's specification defines them; slow, for a few rows."""
-    evaluator = ReferenceEvaluator(model)
+    evaluator = ReferenceEvaluator(onnx.ModelProto.FromString(model))
     # Infinities and overflows are what some rows are for.
     with np.errstate(all="ignore"), _refusals("onnx.reference cannot run the exported model"):
         answers = evaluator.run(None, {name: feeds[name] for name in evaluator.input_names})

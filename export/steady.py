@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from export.candidate import EMBEDDING, ERROR, Candidate
-from export.models import DECODER, ENCODER, SCORER
+from export.candidate import EMBEDDING, ERROR, SHOWN_DECODER, Candidate
+from export.models import CORE, DECODER, ENCODER, SCORER
 from export.parity import STEADY_TOLERANCE, Array, agree, identical
-from export.runtime import Arrays, Runtime, count, take
+from export.runtime import Arrays, count, take
 from export.trace import output_name
 
 BATCH_SIZES = (1, 2, 3, 17, 64)
@@ -25,18 +25,18 @@ def check_steady(candidate: Candidate) -> dict[str, Any]:
         for name in candidate.rows[0].feeds
     }
     # Columns may lie far apart where their reconstructions do not, so those are compared.
-    decoder = candidate.instrumented_decoder.SerializeToString()
     inner = [output_name(name) for name in candidate.shape.decoded]
     return {"tolerance": STEADY_TOLERANCE} | {
-        ENCODER: _spread(ENCODER, candidate.files[ENCODER], joined, [EMBEDDING]),
-        SCORER: _spread(SCORER, candidate.files[SCORER], joined, [EMBEDDING, ERROR]),
-        DECODER: _spread(DECODER, decoder, candidate.latents["prior"], inner),
+        ENCODER: _spread(ENCODER, candidate, joined, [EMBEDDING]),
+        CORE: _spread(CORE, candidate, joined, [EMBEDDING]),
+        SCORER: _spread(SCORER, candidate, joined, [EMBEDDING, ERROR]),
+        DECODER: _spread(SHOWN_DECODER, candidate, candidate.latents["prior"], inner),
     }
 
 
-def _spread(file: str, content: bytes, feeds: Arrays, outputs: list[str]) -> dict[str, Any]:
-    batches = _over_batches(file, Runtime(content), feeds, outputs)
-    threads = _over_threads(file, content, feeds, outputs)
+def _spread(file: str, candidate: Candidate, feeds: Arrays, outputs: list[str]) -> dict[str, Any]:
+    batches = _over_batches(file, candidate, feeds, outputs)
+    threads = _over_threads(file, candidate, feeds, outputs)
     return {
         "batch_sizes": max(worst for worst, _ in batches),
         "threads": max(worst for worst, _ in threads),
@@ -45,14 +45,14 @@ def _spread(file: str, content: bytes, feeds: Arrays, outputs: list[str]) -> dic
 
 
 def _over_batches(
-    file: str, runtime: Runtime, feeds: Arrays, outputs: list[str]
+    file: str, candidate: Candidate, feeds: Arrays, outputs: list[str]
 ) -> list[tuple[float, bool]]:
-    whole, found = runtime(feeds), list[tuple[float, bool]]()
+    whole, found = candidate.run(file, feeds), list[tuple[float, bool]]()
     for size in (0, *BATCH_SIZES):
         # Single rows are slow to run one by one; a few of them tell enough.
         used = take(feeds, slice(size * BATCHES))
         starts = range(0, count(used), size) if size else [0]
-        parts = [runtime(take(used, slice(start, start + size))) for start in starts]
+        parts = [candidate.run(file, take(used, slice(start, start + size))) for start in starts]
         for name in outputs:
             joined = np.concatenate([part[name] for part in parts])
             found.append(_compare(f"{file} in batches of {size}", whole[name], joined, used))
@@ -60,15 +60,12 @@ def _over_batches(
 
 
 def _over_threads(
-    file: str, content: bytes, feeds: Arrays, outputs: list[str]
+    file: str, candidate: Candidate, feeds: Arrays, outputs: list[str]
 ) -> list[tuple[float, bool]]:
     """Enough rows for two threads to share them, and the same rows again alone."""
     many = take(feeds, np.arange(max(THREADED_ROWS, count(feeds))) % count(feeds))
-    few, one, two = (
-        Runtime(content)(feeds),
-        Runtime(content)(many),
-        Runtime(content, threads=2)(many),
-    )
+    few, one = candidate.run(file, feeds), candidate.run(file, many)
+    two = candidate.run(file, many, threads=2)
     found = []
     for name in outputs:
         found.append(_compare(f"{file} on 2 threads", one[name], two[name], many))

@@ -13,10 +13,10 @@ import onnx
 import onnxruntime
 
 from export.alive import check_latents
-from export.candidate import EMBEDDING, ERROR, Candidate
+from export.candidate import EMBEDDING, ERROR, INVERSE, SHOWN_DECODER, Candidate
 from export.models import CORE, DECODER, ENCODER, LOOKUP, SCORER, check_model
 from export.parity import TOLERANCE, agree, finite, same
-from export.runtime import Arrays, Runtime, count, evaluate, take
+from export.runtime import count, evaluate, take
 from export.steady import check_steady
 from export.trace import output_name
 from pipeline.errors import ParityError
@@ -53,9 +53,8 @@ def check_torch(candidate: Candidate) -> dict[str, dict[str, float]]:
     """Largest difference between torch and ONNX Runtime, by file and origin of the rows."""
     figures: dict[str, dict[str, float]] = {}
     for file, outputs in ((ENCODER, [EMBEDDING]), (SCORER, [EMBEDDING, ERROR])):
-        runtime = Runtime(candidate.files[file])
         for rows in candidate.rows:
-            found = runtime(rows.feeds)
+            found = candidate.run(file, rows.feeds)
             check = f"{file} against torch, {rows.name} rows"
             for name in outputs:
                 finite(check, found[name], rows=rows.feeds)
@@ -66,20 +65,21 @@ def check_torch(candidate: Candidate) -> dict[str, dict[str, float]]:
 
 
 def _decoder_against_torch(candidate: Candidate) -> dict[str, float]:
-    shown, shipped = Runtime(candidate.instrumented_decoder), Runtime(candidate.files[DECODER])
-    inverse_model = candidate.prologue.inverse_model()
-    inverse, figures = Runtime(inverse_model), dict[str, float]()
+    figures: dict[str, float] = {}
     for origin, codes in candidate.latents.items():
-        check, found = f"{DECODER} against torch, {origin} codes", shown(codes)
+        check, found = (
+            f"{DECODER} against torch, {origin} codes",
+            candidate.run(SHOWN_DECODER, codes),
+        )
         for values in found.values():
             if values.dtype.kind == "f":
                 finite(check, values, rows=codes)
         expected = candidate.decoded(codes)
         figures[origin] = max(agree(check, expected[n], found[n], rows=codes) for n in expected)
         # From there on there is nothing to round: the same numbers must become the same columns.
-        columns = inverse(_inverse_inputs(inverse_model, found))
+        columns, shipped = candidate.columns(found), candidate.run(DECODER, codes)
         same(f"{DECODER} against the prologue's inverse, {origin} codes", columns, found)
-        same(f"{DECODER} without its inner outputs, {origin} codes", shipped(codes), found)
+        same(f"{DECODER} without its inner outputs, {origin} codes", shipped, found)
     return figures
 
 
@@ -87,11 +87,9 @@ def check_reference(candidate: Candidate) -> dict[str, float]:
     """Largest difference between ONNX's reference evaluator and ONNX Runtime, by file."""
     figures: dict[str, float] = {}
     for file in (ENCODER, SCORER):
-        content = candidate.files[file]
         for rows in candidate.rows:
             feeds = take(rows.feeds, slice(REFERENCE_ROWS))
-            expected = Runtime(content)(feeds)
-            found = evaluate(onnx.ModelProto.FromString(content), feeds)
+            expected, found = candidate.run(file, feeds), evaluate(candidate.models[file], feeds)
             check = f"{file} against onnx.reference, {rows.name} rows"
             worst = [agree(check, expected[n], found[n], rows=feeds) for n in expected]
             figures[file] = max(figures.get(file, 0.0), *worst)
@@ -99,18 +97,17 @@ def check_reference(candidate: Candidate) -> dict[str, float]:
 
 
 def _decoder_against_reference(candidate: Candidate) -> float:
-    told = take(candidate.latents["prior"], slice(REFERENCE_ROWS))
+    codes = take(candidate.latents["prior"], slice(REFERENCE_ROWS))
     check = f"{DECODER} against onnx.reference"
-    expected = Runtime(candidate.instrumented_decoder)(told)
-    found = evaluate(candidate.instrumented_decoder, told)
+    expected = candidate.run(SHOWN_DECODER, codes)
+    found = evaluate(candidate.models[SHOWN_DECODER], codes)
     inner = [output_name(name) for name in candidate.shape.decoded]
-    worst = max(agree(check, expected[name], found[name], rows=told) for name in inner)
+    worst = max(agree(check, expected[name], found[name], rows=codes) for name in inner)
     # Classes may tie within rounding, so columns are compared from the same reconstruction.
-    inverse = candidate.prologue.inverse_model()
-    columns = evaluate(inverse, _inverse_inputs(inverse, expected))
+    columns = evaluate(candidate.models[INVERSE], candidate.inverse_inputs(expected))
     for name, values in columns.items():
         if values.dtype.kind in "fi":
-            agree(f"{check}, column '{name}'", expected[name], values, rows=told)
+            agree(f"{check}, column '{name}'", expected[name], values, rows=codes)
         elif [str(one) for one in values] != [str(one) for one in expected[name]]:
             raise ParityError(f"check '{check}' failed: column '{name}' comes out differently")
     return worst
@@ -118,17 +115,10 @@ def _decoder_against_reference(candidate: Candidate) -> float:
 
 def check_lookup(candidate: Candidate) -> bool:
     """``lookup.onnx`` + ``core.onnx`` give the bits of ``encoder.onnx``."""
-    whole, core = Runtime(candidate.files[ENCODER]), Runtime(candidate.files[CORE])
     for rows in candidate.rows:
         check = f"{LOOKUP} and {CORE} against {ENCODER}, {rows.name} rows"
-        same(check, whole(rows.feeds), core(candidate.blocks(rows.feeds)))
+        same(check, candidate.run(ENCODER, rows.feeds), candidate.run(CORE, rows.feeds))
     return True
-
-
-def _inverse_inputs(inverse: onnx.ModelProto, found: Arrays) -> Arrays:
-    """The reconstruction in `found` under the names that the prologue's inverse takes."""
-    names = [one.name for one in inverse.graph.input]
-    return {name: found[output_name(name.rpartition("/")[2])] for name in names}
 
 
 CHECKS: dict[str, Callable[[Candidate], Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def checkpoint(table: pa.Table) -> Checkpoint:
 @pytest.fixture(scope="session")
 def files(checkpoint: Checkpoint) -> dict[str, bytes]:
     """The ONNX files of the shared checkpoint."""
-    models = build(checkpoint, version="0")
+    models = build(checkpoint, version=version("parquet2vec"))
     return {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
 
 

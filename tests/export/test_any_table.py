@@ -53,7 +53,7 @@ def columns(draw: st.DrawFn) -> pa.Array:
     return pa.array(values, mask=nulls).cast(type_)
 
 
-@settings(max_examples=4, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(
     drawn=st.dictionaries(st.text(min_size=1, max_size=8), columns(), min_size=1, max_size=6),
     view=st.sampled_from(["standardised", "both"]),

@@ -79,6 +79,11 @@ def test_the_card_tells_data_columns_checks_and_limits(bundle: Bundle) -> None:
     assert "units that vary: 4 of 4" in card
 
 
+def test_the_same_checkpoint_gives_the_same_bytes(bundle: Bundle, files: dict[str, bytes]) -> None:
+    assert {name: bundle.read(name) for name in files} == files
+
+
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(
     bundle: Bundle, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
