@@ -21,7 +21,6 @@ from pipeline.schema import Column, FeatureSchema, is_text
 NULL_TEXT = ""
 NULL_INT = int(np.iinfo(np.int64).min)
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 
@@ -35,7 +34,12 @@ def feed(batch: pa.RecordBatch | pa.Table, schema: FeatureSchema) -> dict[str, n
     Raises:
         DataError: if values cannot be represented, naming the column and the row.
     """
-    return {column.name: to_input(flat(batch, column.name), column) for column in schema.features}
+    inputs = {}
+    for column in schema.features:
+        values = to_input(flat(batch, column.name), column)
+        scalar = column.kind in ("number", "boolean")
+        inputs[column.name] = values.astype(np.float64, copy=False) if scalar else values
+    return inputs
 
 
 def flat(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
@@ -47,7 +51,7 @@ def flat(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array:
 
 
 def to_input(array: pa.Array, column: Column) -> npt.NDArray[Any]:
-    """One column as the array that the model's input of the same name takes."""
+    """One column as an array that the model's input of the same name can be filled from."""
     if column.kind in ("number", "boolean"):
         return to_numbers(array, column)
     if column.kind == "timestamp":
@@ -57,8 +61,12 @@ def to_input(array: pa.Array, column: Column) -> npt.NDArray[Any]:
     return to_vectors(array, column)
 
 
-def to_numbers(array: pa.Array, column: Column) -> Floats:
-    """Numbers, decimals or booleans as float64 [rows], NaN where null."""
+def to_numbers(array: pa.Array, column: Column) -> npt.NDArray[Any]:
+    """Numbers, decimals or booleans as [rows] of a type that widens to float64, NaN where null.
+
+    Without nulls this is a view of Arrow's buffer: whoever fills a float64 block from it copies
+    and widens in one go.
+    """
     if pt.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pt.is_boolean(array.type):
@@ -67,7 +75,7 @@ def to_numbers(array: pa.Array, column: Column) -> Floats:
         array = array.cast(pa.float64())
     # Arrow widens integers to float64 with NaN by itself; beyond 2^53 they round, which is
     # allowed for features (keys never pass through here).
-    numbers: Floats = array.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    numbers: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
     return numbers
 
 

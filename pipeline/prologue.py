@@ -271,7 +271,7 @@ class _Fit:
         numbers = [to_numbers(flat(batch, c.name), c) for c in self._numbers]
         numbers += [_as_numbers(to_timestamps(flat(batch, c.name), c)) for c in self._times]
         if numbers:
-            self._scalars.add(np.column_stack(numbers))
+            self._scalars.add(np.column_stack(numbers).astype(np.float64, copy=False))
         self._counts.add([flat(batch, c.name) for c in self._categories])
         for column in self._lists():
             self._vectors[column.name].add(to_vectors(flat(batch, column.name), column))
