@@ -45,7 +45,7 @@ RECIPES: dict[str, EncoderSpec] = {
         decoder="mlp",
         decoder_hidden=(256,),
         corruption="swap",
-        corruption_rate=0.3,
+        corruption_rate=0.15,
         unknown_rate=0.02,
     ),
     "joint": EncoderSpec(
@@ -59,9 +59,10 @@ RECIPES: dict[str, EncoderSpec] = {
         decoder="mlp",
         decoder_hidden=(256,),
         corruption="swap",
-        corruption_rate=0.3,
+        corruption_rate=0.15,
         unknown_rate=0.02,
         contrast=0.3,
+        temperature=0.1,
     ),
 }
 

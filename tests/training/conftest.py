@@ -58,10 +58,10 @@ class Rows:
 
 @pytest.fixture(scope="session")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    """A prepared table of `ROWS` rows: 80 % training, 10 % validation, 10 % test."""
+    """A prepared table of `ROWS` rows: 60 % training, 30 % validation, 10 % test."""
     table = make_table()
     schema = infer(table.schema, table, keys=["id"], labels=["label"])
-    split = np.random.default_rng(1).choice([0] * 8 + [1, 2], ROWS).astype(np.uint8)
+    split = np.random.default_rng(1).choice([0] * 6 + [1] * 3 + [2], ROWS).astype(np.uint8)
     train = table.filter(pa.array(split == 0)).combine_chunks().to_batches()
     prologue = Prologue.fit(train, schema)
     folder = tmp_path_factory.mktemp("matrix")

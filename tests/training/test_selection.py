@@ -27,7 +27,7 @@ def test_equal_candidates_leave_linear(rows, label):
 
 @pytest.mark.parametrize("label", ["label", None])
 def test_a_clearly_better_candidate_wins(rows, label):
-    models = {"linear": model(rows, dim=1), "wider": model(rows, dim=8)}
+    models = {"linear": model(rows, dim=1), "wider": model(rows, dim=16)}
     told = select(models, rows.matrix, label=label)
     assert told["winner"] == "wider"
     assert told["margin"] > told["standard_errors"]["wider"]
