@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from pipeline.source import Source, open_source, read_batches
 from training.baselines import Matrix, Raw
 from training.comparison import Model, Sample, compare
 from training.results import Evaluation
-from training.rows import draw
+from training.rows import draw, target
 from training.split import Split
 
 __all__ = ["Evaluation", "evaluate"]
@@ -44,6 +45,7 @@ def evaluate(
     label: str | None,
     *,
     test: str | Path | None = None,
+    needs_label: bool = True,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -51,7 +53,9 @@ def evaluate(
 
     Training rows of the recorded split fit probes and baselines; its test rows, or all rows of
     `test`, are scored. Without a label, columns hidden from the input are predicted instead.
-    At most 20,000 training and 10,000 test rows are used, drawn by `seed`.
+    At most 20,000 training and 10,000 test rows are used, drawn by `seed`. With `needs_label`
+    off, a label that has too little or too much to tell apart is noted and left aside, as after
+    training, where it was only an offer.
 
     Raises:
         BundleError, DataError: if the bundle or the table cannot be read, or has too few rows.
@@ -60,7 +64,17 @@ def evaluate(
     """
     bundle = Bundle.open(bundle_path)
     sample = take_sample(bundle, source, label, test=test, seed=seed)
+    if label is not None and not needs_label:
+        sample, label = _without_hopeless(sample, label)
     return compare(open_model(bundle), sample, label, seed=seed, progress=progress or Silent())
+
+
+def _without_hopeless(sample: Sample, label: str) -> tuple[Sample, str | None]:
+    try:
+        target(label, sample.train.table[label], sample.test.table[label])
+    except DataError as error:
+        return replace(sample, notes=(*sample.notes, f"The label was not probed: {error}.")), None
+    return sample, label
 
 
 def open_model(bundle: Bundle) -> Model:

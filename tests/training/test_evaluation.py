@@ -327,3 +327,11 @@ def test_a_changed_source_is_noted(bundle, source):
     other = source.with_name("later.parquet")
     pq.write_table(make_table(seed=4), other)
     assert any("not as it was" in note for note in evaluate(bundle, other, "label").notes)
+
+
+def test_a_label_not_needed_is_left_aside_when_it_tells_nothing(bundle, source):
+    other = source.with_name("constant.parquet")
+    pq.write_table(make_table().set_column(7, "label", pa.array(["no"] * ROWS)), other)
+    found = evaluate(bundle, other, "label", needs_label=False)
+    assert found.label is None
+    assert any("was not probed" in note for note in found.notes)
