@@ -126,7 +126,7 @@ def test_a_lookup_that_swaps_two_words_is_caught(files: Files, checkpoint: Check
         (Crowding, r"different rows must get different vectors, found one vector for \d+%"),
         (Infinite, r"every value must be finite, found inf or NaN in \d+ of \d+ rows: row"),
     ],
-    ids=lambda value: getattr(value, "__name__", None),
+    ids=["neighbours", "logarithm", "dropout", "dead", "crowding", "infinite"],
 )
 def test_a_module_that_must_not_ship_leaves_nothing_behind(
     module: type[Autoencoder],
