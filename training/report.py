@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.bundle import REPORT, Bundle, Manifest
 from pipeline.errors import PublishError
 from training.card import with_measurements
-from training.column_bars import hidden_bars, reconstruction_bars
+from training.column_bars import MOST_COLUMNS, hidden_bars, reconstruction_bars
 from training.curves import candidates, loss_curves
 from training.facts import facts, tiles
 from training.page import FIGURE, PAGE, SECTION, STYLE, TILE
@@ -122,11 +122,11 @@ def _right(found: Evaluation, history: dict[str, Any]) -> Iterable[str]:
         words = "Thick: validation rows, best step dotted. Thin: training rows, with noise added."
         yield _figure("Did training settle?", words, curves)
     if found.reconstruction:
-        yield _figure(
-            "What does the code keep of each column?",
-            "Columns given back by decoder.onnx from the code alone, on rows never seen.",
-            reconstruction_bars(found),
-        )
+        count = len(found.reconstruction)
+        some = f"; {MOST_COLUMNS} of {count}, from best to worst" if count > MOST_COLUMNS else ""
+        words = f"Columns given back by decoder.onnx from the code alone, on rows never seen{some}."
+        title = "What does the code keep of each column?"
+        yield _figure(title, words, reconstruction_bars(found))
 
 
 def _tables(manifest: Manifest, found: Evaluation, history: dict[str, Any]) -> Iterable[str]:
