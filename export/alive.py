@@ -27,11 +27,11 @@ def check_latents(candidate: Candidate) -> dict[str, Any]:
     embedding = candidate.run(ENCODER, rows.feeds)[EMBEDDING]
     figures = {
         "units": embedding.shape[1],
-        "possible_units": min(embedding.shape[1], directions(rows.prepared)),
+        "input_directions": min(embedding.shape[1], directions(rows.prepared)),
         "active_units": int((embedding.std(axis=0) > LEAST_DEVIATION).sum()),
         "largest_crowd_share": crowd_share(rows.prepared, embedding),
     }
-    least = max(1, LEAST_ACTIVE_SHARE * figures["possible_units"])
+    least = max(1, LEAST_ACTIVE_SHARE * figures["input_directions"])
     if figures["active_units"] < least:
         raise ParityError(
             f"check 'latents are alive' failed: at least {least:g} of {figures['units']} units "
@@ -48,7 +48,10 @@ def check_latents(candidate: Candidate) -> dict[str, Any]:
 
 
 def directions(prepared: Arrays) -> int:
-    """At most so many units can vary: one per varying number, one less than values per category."""
+    """How many units rows can fill by themselves, at most those of a linear code.
+
+    One for each number that varies, and one less than its values for each category.
+    """
     numbers, codes = prepared.get("numeric"), prepared.get("codes")
     if not any(map(len, prepared.values())):
         return 0
