@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.bundle import FORMAT, Bundle, Manifest
-from pipeline.prologue import Prologue
+from pipeline.prologue import CODED, NUMERIC, RANKED, Prologue
 from pipeline.schema import infer
 
 CELL = 8
@@ -130,13 +131,13 @@ class Workload:
         """`model`, from columns or blocks to a matrix, followed by the dense layers."""
         random = np.random.default_rng(7)
         graph = model.graph
-        inputs = [o.name for o in graph.output if o.name == "numeric"]
-        inputs += [o.name for o in graph.output if o.name == "ranked" and self.ranked]
+        inputs = [o.name for o in graph.output if o.name == NUMERIC]
+        inputs += [o.name for o in graph.output if o.name == RANKED and self.ranked]
         if cards := prologue.cardinalities:
             inputs.append(_cells(graph, cards, random))
         graph.node.append(helper.make_node("Concat", inputs, ["b/0"], axis=1))
         widths = (self._width(prologue), *self.layers)
-        for index, (rows, columns) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for index, (rows, columns) in enumerate(pairwise(widths)):
             weight = random.standard_normal((rows, columns), np.float32) * np.sqrt(2 / rows)
             names = [
                 _constant(graph, f"b/w{index}", weight.astype(np.float32)),
@@ -162,7 +163,7 @@ def _cells(graph: onnx.GraphProto, cards: Sequence[int], random: np.random.Gener
     shape = _constant(graph, "b/shape", np.array([-1, CELL * len(cards)]))
     graph.node.extend(
         [
-            helper.make_node("Add", ["codes", names[0]], ["b/places"]),
+            helper.make_node("Add", [CODED, names[0]], ["b/places"]),
             helper.make_node("Gather", [names[1], "b/places"], ["b/gathered"]),
             helper.make_node("Reshape", ["b/gathered", shape], ["b/cells"]),
         ]

@@ -16,8 +16,7 @@ from export.adversary import adversarial_rows
 from export.models import CORE, DECODER, LOOKUP, widths
 from export.runtime import Arrays, Runtime, count
 from export.trace import INPUTS, output_name
-from pipeline.feed import feed
-from pipeline.prologue import CODES, NUMBERS, TIMESTAMPS
+from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed
 from pipeline.schema import OUTPUT_NAMES
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class Candidate:
         stacks = {
             NUMBERS: [feeds[column.name] for column in self.prologue.number_columns],
             TIMESTAMPS: [feeds[column.name] for column in schema.by_kind("timestamp")],
-            CODES: [codes[f"code:{name}"] for name in self.prologue.code_columns],
+            CODES: [codes[codes_output(name)] for name in self.prologue.code_columns],
         }
         vectors = {one.name: feeds[one.name] for one in schema.by_kind("vector", "image")}
         return {name: np.stack(found) for name, found in stacks.items() if found} | vectors

@@ -18,12 +18,10 @@ import pyarrow.types as pt
 
 from pipeline.bundle import Bundle
 from pipeline.errors import DataError, SchemaError
-from pipeline.feed import feed, flat, to_input
+from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, flat, to_input
 from pipeline.runtime import session
 from pipeline.schema import Column, FeatureSchema, differences
 
-# Names of the blocks that core.onnx takes beside vector columns; see pipeline.prologue.
-NUMBERS, TIMESTAMPS, CODES = "p2v/numbers", "p2v/timestamps", "p2v/codes"
 _NULL_CODE = 1
 # Activations of one run should stay in the second-level cache.
 _CACHE_BYTES = 2**20
@@ -105,7 +103,7 @@ class Encoder:
             c.name: to_input(array.dictionary, c)
             for c, array in zip(self._categories, encoded, strict=True)
         }
-        tables = self._lookup.run([f"code:{c.name}" for c in self._categories], inputs)
+        tables = self._lookup.run([codes_output(c.name) for c in self._categories], inputs)
         return [_mapped(array, table) for array, table in zip(encoded, tables, strict=True)]
 
 

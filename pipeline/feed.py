@@ -18,6 +18,8 @@ import pyarrow.types as pt
 from pipeline.errors import DataError
 from pipeline.schema import Column, FeatureSchema, is_text
 
+# The inputs of core.onnx beside vector columns: feature-major blocks of all columns of a kind.
+NUMBERS, TIMESTAMPS, CODES = "p2v/numbers", "p2v/timestamps", "p2v/codes"
 NULL_TEXT = ""
 NULL_INT = int(np.iinfo(np.int64).min)
 
@@ -40,6 +42,11 @@ def feed(batch: pa.RecordBatch | pa.Table, schema: FeatureSchema) -> dict[str, n
         scalar = column.kind in ("number", "boolean")
         inputs[column.name] = values.astype(np.float64, copy=False) if scalar else values
     return inputs
+
+
+def codes_output(name: str) -> str:
+    """The output of lookup.onnx with the codes of the category column `name`."""
+    return f"p2v/codes/{name}"
 
 
 def flat(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array:

@@ -25,7 +25,17 @@ import pyarrow as pa
 
 from pipeline.config import Kind
 from pipeline.errors import SchemaError
-from pipeline.feed import feed, flat, to_numbers, to_timestamps, to_vectors
+from pipeline.feed import (
+    CODES,
+    NUMBERS,
+    TIMESTAMPS,
+    codes_output,
+    feed,
+    flat,
+    to_numbers,
+    to_timestamps,
+    to_vectors,
+)
 from pipeline.graph import DOUBLE, FLOAT, INT64, STRING, GraphBuilder
 from pipeline.runtime import session
 from pipeline.schema import Column, FeatureSchema
@@ -34,7 +44,8 @@ from pipeline.transforms.categories import CategoryFit
 from pipeline.transforms.scalars import ScalarFit
 from pipeline.transforms.vectors import VectorFit
 
-NUMBERS, TIMESTAMPS, CODES = "p2v/numbers", "p2v/timestamps", "p2v/codes"
+# Outputs; the prefix keeps them apart from columns, which may be called "numeric".
+NUMERIC, RANKED, CODED = "p2v/prepared/numeric", "p2v/prepared/ranked", "p2v/prepared/codes"
 
 
 class Slot(NamedTuple):
@@ -128,13 +139,13 @@ class Prologue:
         found = dict(zip(outputs, values, strict=True))
         rows = batch.num_rows
         return Prepared(
-            found.get("numeric", np.empty((rows, 0), np.float32)),
-            found.get("ranked", np.empty((rows, 0), np.float32)),
-            found.get("codes", np.empty((rows, 0), np.int64)),
+            found.get(NUMERIC, np.empty((rows, 0), np.float32)),
+            found.get(RANKED, np.empty((rows, 0), np.float32)),
+            found.get(CODED, np.empty((rows, 0), np.int64)),
         )
 
     def to_model(self) -> onnx.ModelProto:
-        """Raw columns by name → ``numeric``, ``ranked``, ``codes`` (those that are not empty)."""
+        """Raw columns by name → the three matrices, ``p2v/prepared/…``, that are not empty."""
         g = GraphBuilder()
         numbers = [g.input(c.name, DOUBLE, ["batch"]) for c in self.number_columns]
         times = [g.input(c.name, INT64, ["batch"]) for c in self.schema.by_kind("timestamp")]
@@ -148,7 +159,7 @@ class Prologue:
         return g.model("prologue")
 
     def body_model(self) -> onnx.ModelProto:
-        """Blocks → ``numeric``, ``ranked``, ``codes``: `to_model` without its strings.
+        """Blocks → the same three matrices: `to_model` without its strings.
 
         Inputs: ``p2v/numbers`` f64 [F, N], ``p2v/timestamps`` i64 [T, N], ``p2v/codes`` i64
         [C, N] and every vector column by name, f32 [N, L]; those that are not empty.
@@ -167,7 +178,7 @@ class Prologue:
         return g.model("body")
 
     def lookup_model(self) -> onnx.ModelProto | None:
-        """Category columns by name → ``code:NAME`` int64; each may have a length of its own."""
+        """Category columns by name → ``p2v/codes/NAME`` int64, each of a length of its own."""
         if not self.categories.columns:
             return None
         g = GraphBuilder()
@@ -175,7 +186,10 @@ class Prologue:
             rows = [f"rows_{place}"]
             values = g.input(category.column, STRING if category.text else INT64, rows)
             g.output(
-                self.categories.lookup(g, category, values), f"code:{category.column}", INT64, rows
+                self.categories.lookup(g, category, values),
+                codes_output(category.column),
+                INT64,
+                rows,
             )
         return g.model("lookup")
 
@@ -211,13 +225,13 @@ class Prologue:
         rows += [mark for _, mark in pairs if mark] + [view for view, _ in pairs]
         if rows:
             width = len(self.numeric_slots)
-            g.output(g.concat(rows, axis=1), "numeric", FLOAT, ["batch", width])
+            g.output(g.concat(rows, axis=1), NUMERIC, FLOAT, ["batch", width])
         if ranked:
             width = len(self.ranked_slots)
-            g.output(g("Transpose", ranked, perm=[1, 0]), "ranked", FLOAT, ["batch", width])
+            g.output(g("Transpose", ranked, perm=[1, 0]), RANKED, FLOAT, ["batch", width])
         if codes:
             width = len(self.code_columns)
-            g.output(g("Transpose", codes, perm=[1, 0]), "codes", INT64, ["batch", width])
+            g.output(g("Transpose", codes, perm=[1, 0]), CODED, INT64, ["batch", width])
 
     def to_json(self) -> dict[str, Any]:
         """Everything that was fitted, as plain data."""
@@ -287,12 +301,16 @@ class _Fit:
             )
         vectors = Vectors(tuple(fit.finish() for fit in self._vectors.values()))
         found = Prologue(self._schema, self._scalars.finish(), self._counts.finish(), vectors)
-        if not found.numeric_slots and not found.code_columns:
+        if not found.numeric_slots and not any(map(self._varies, range(len(self._categories)))):
             raise SchemaError(
                 f"no usable feature: {', '.join(self._valid)} "
                 f"hold{'s' * (len(self._valid) == 1)} one value only in all training rows"
             )
         return found
+
+    def _varies(self, category: int) -> bool:
+        some_null = self._valid[self._categories[category].name] < self._rows
+        return self._counts.distinct(category) + some_null > 1
 
 
 def _as_numbers(micros: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -240,7 +240,8 @@ def _require_same_partitions(source: Source) -> None:
 
 def _open_parquet(path: str, dictionary: Sequence[str] = ()) -> pq.ParquetFile:
     # No memory map: a file that shrinks while mapped kills the process. No pre-buffer: it would
-    # hold whole column chunks; a small buffer per column instead. Checksums: without them a flipped bit reads as a wrong number.
+    # hold whole column chunks, where a small buffer per column does. Checksums: without them a
+    # flipped bit reads as a wrong number.
     try:
         return pq.ParquetFile(
             path,
@@ -331,13 +332,18 @@ def _read_file(
     file.require_unchanged()
 
 
+def _selectable(array: pa.Array) -> pa.Array:
+    # Arrow can neither filter nor take string views.
+    return array.cast(pa.large_string()) if pt.is_string_view(array.type) else array
+
+
 def _with_partitions(
     batch: pa.RecordBatch, columns: Sequence[str], partitions: dict[str, str | None]
 ) -> pa.RecordBatch:
     arrays = [
         pa.repeat(pa.scalar(partitions[name], pa.string()), batch.num_rows)
         if name in partitions
-        else batch.column(name)
+        else _selectable(batch.column(name))
         for name in columns
     ]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))

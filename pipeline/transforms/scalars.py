@@ -263,7 +263,10 @@ class Scalars:
                 truth = g("Greater", value, g.constant(0.5, np.float64))
                 g.output(truth, column.column, BOOL, ["batch"])
             elif column.kind == "timestamp":
-                g.output(g("Cast", value, to=INT64), column.column, INT64, ["batch"])
+                # The largest double below 2^63: a cast beyond it is undefined.
+                limit = g.constant(9.2e18, np.float64)
+                within = g("Min", g("Max", value, g.constant(-9.2e18, np.float64)), limit)
+                g.output(g("Cast", within, to=INT64), column.column, INT64, ["batch"])
             else:
                 g.output(value, column.column, DOUBLE, ["batch"])
 

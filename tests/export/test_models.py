@@ -93,9 +93,6 @@ def test_an_encoder_that_does_not_rank_does_not_compute_ranks(
     assert (searches, both) == (0, 6)
 
 
-@pytest.mark.xfail(
-    reason="the prologue calls its outputs 'numeric', 'ranked', 'codes'", strict=False
-)
 def test_columns_may_be_called_like_inner_matrices(
     new_checkpoint: Callable[..., Checkpoint], table: pa.Table
 ) -> None:

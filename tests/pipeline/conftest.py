@@ -12,7 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from pipeline.bundle import Bundle, Manifest
-from pipeline.prologue import Prologue
+from pipeline.prologue import CODED, NUMERIC, Prologue
 from pipeline.schema import FeatureSchema, infer
 
 DIM = 4
@@ -88,10 +88,10 @@ def with_projection(model: onnx.ModelProto, *, numeric: int, cards: tuple[int, .
         return output
 
     weights = constant(random.normal(size=(numeric, DIM)).astype(np.float32))
-    sums.append(node("MatMul", "numeric", weights, output="t/numbers"))
+    sums.append(node("MatMul", NUMERIC, weights, output="t/numbers"))
     for place, card in enumerate(cards):
         rows = constant(random.normal(size=(card, DIM)).astype(np.float32))
-        at = node("Gather", "codes", constant(np.array(place)), output=f"t/at{place}", axis=1)
+        at = node("Gather", CODED, constant(np.array(place)), output=f"t/at{place}", axis=1)
         sums.append(node("Gather", rows, at, output=f"t/code{place}", axis=0))
     node("Sum", *sums, output="embedding")
     del graph.output[:]

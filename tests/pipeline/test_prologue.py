@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 
 from pipeline.errors import SchemaError
 from pipeline.feed import feed
-from pipeline.prologue import Prologue
+from pipeline.prologue import CODED, NUMERIC, RANKED, Prologue
 from pipeline.schema import infer
 from pipeline.transforms import CLIP
 
@@ -135,6 +135,18 @@ def test_a_table_of_constants_has_no_usable_feature() -> None:
         fitted(x=[1.0, 1.0])
 
 
+def test_one_category_alone_is_no_usable_feature() -> None:
+    with pytest.raises(SchemaError, match="no usable feature: c, x hold one value only"):
+        fitted(c=["a", "a"], x=[1.0, 1.0])
+
+
+def test_columns_may_be_called_like_inner_matrices() -> None:
+    names = ["numeric", "ranked", "codes", "code:codes", "numbers"]
+    prologue, table = fitted(**{name: ["a", "b", "b"] for name in names[2:4]}, numeric=[1.0, 2, 4])
+    assert prologue.run(table).codes.tolist() == [[2, 2], [3, 3], [3, 3]]
+    assert prologue.lookup_model() is not None
+
+
 def test_an_empty_table_cannot_be_fitted() -> None:
     with pytest.raises(SchemaError, match="the table is empty"):
         fitted(x=pa.array([], pa.float64()))
@@ -163,7 +175,7 @@ def test_a_prologue_survives_json_with_the_same_bytes(prologue: Prologue) -> Non
 
 def test_the_reference_evaluator_agrees(prologue: Prologue, table: pa.Table) -> None:
     few = table.slice(0, 50)
-    names = ["numeric", "ranked", "codes"]
+    names = [NUMERIC, RANKED, CODED]
     found = ReferenceEvaluator(prologue.to_model()).run(names, feed(few, prologue.schema))
     for one, other in zip(found, prologue.run(few), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)

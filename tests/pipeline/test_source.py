@@ -137,3 +137,9 @@ def test_the_fingerprint_follows_the_files(source: Path) -> None:
 
 def test_a_table_keeps_its_contract(source: Path, schema: FeatureSchema) -> None:
     open_source(source).check(schema)
+
+
+def test_string_views_come_as_strings_that_can_be_filtered(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", x=pa.array(["a", None, "b"]).cast(pa.string_view()))
+    found = read(path, "x").filter(pa.array([True, False, True]))
+    assert found["x"].to_pylist() == ["a", "b"]
