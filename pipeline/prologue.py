@@ -24,25 +24,17 @@ import onnx
 import pyarrow as pa
 
 from pipeline.config import Kind
-from pipeline.errors import SchemaError
 from pipeline.feed import (
     CODES,
     NUMBERS,
     TIMESTAMPS,
     codes_output,
     feed,
-    flat,
-    to_numbers,
-    to_timestamps,
-    to_vectors,
 )
 from pipeline.graph import DOUBLE, FLOAT, INT64, STRING, GraphBuilder
 from pipeline.runtime import session
 from pipeline.schema import Column, FeatureSchema
-from pipeline.transforms import Categories, Scalars, Vectors
-from pipeline.transforms.categories import CategoryFit
-from pipeline.transforms.scalars import ScalarFit
-from pipeline.transforms.vectors import VectorFit
+from pipeline.transforms import Categories, Scalars, TableFit, Vectors
 
 # Outputs; the prefix keeps them apart from columns, which may be called "numeric".
 NUMERIC, RANKED, CODED = "p2v/prepared/numeric", "p2v/prepared/ranked", "p2v/prepared/codes"
@@ -81,10 +73,10 @@ class Prologue:
         Raises:
             SchemaError: if there are no rows, or a feature column holds nothing but nulls.
         """
-        fit = _Fit(schema)
+        fit = TableFit(schema)
         for batch in batches:
             fit.add(batch)
-        return fit.finish()
+        return cls(schema, *fit.finish())
 
     @cached_property
     def numeric_slots(self) -> tuple[Slot, ...]:
@@ -256,62 +248,3 @@ class Prologue:
 def _kind(text: str) -> Kind:
     kinds: dict[str, Kind] = {"number": "number", "boolean": "boolean", "timestamp": "timestamp"}
     return kinds[text]
-
-
-class _Fit:
-    """The accumulators of one fitting pass."""
-
-    def __init__(self, schema: FeatureSchema) -> None:
-        self._schema = schema
-        self._rows = 0
-        self._valid = dict.fromkeys((c.name for c in schema.features), 0)
-        self._numbers = schema.by_kind("number", "boolean")
-        self._times = schema.by_kind("timestamp")
-        scalars = [*self._numbers, *self._times]
-        self._scalars = ScalarFit([c.name for c in scalars], [str(c.kind) for c in scalars])
-        self._categories = schema.by_kind("category")
-        names = [c.name for c in self._categories]
-        self._counts = CategoryFit(names, ["string" in c.type for c in self._categories])
-        self._vectors = {c.name: VectorFit(c.name, int(c.length or 0)) for c in self._lists()}
-
-    def _lists(self) -> tuple[Column, ...]:
-        return self._schema.by_kind("vector", "image")
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        self._rows += batch.num_rows
-        for column in self._schema.features:
-            array = flat(batch, column.name)
-            self._valid[column.name] += len(array) - array.null_count
-        numbers = [to_numbers(flat(batch, c.name), c) for c in self._numbers]
-        numbers += [_as_numbers(to_timestamps(flat(batch, c.name), c)) for c in self._times]
-        if numbers:
-            self._scalars.add(np.column_stack(numbers).astype(np.float64, copy=False))
-        self._counts.add([flat(batch, c.name) for c in self._categories])
-        for column in self._lists():
-            self._vectors[column.name].add(to_vectors(flat(batch, column.name), column))
-
-    def finish(self) -> Prologue:
-        if not self._rows:
-            raise SchemaError("no rows to fit on: the table is empty")
-        empty = [name for name, valid in self._valid.items() if not valid]
-        if empty:
-            raise SchemaError(
-                f"column{'s' * (len(empty) > 1)} {', '.join(map(repr, empty))} must hold values, "
-                f"found only nulls in {self._rows} training rows; ignore it or mend its source"
-            )
-        vectors = Vectors(tuple(fit.finish() for fit in self._vectors.values()))
-        found = Prologue(self._schema, self._scalars.finish(), self._counts.finish(), vectors)
-        if not found.numeric_slots and not any(map(self._varies, range(len(self._categories)))):
-            raise SchemaError(
-                f"no usable feature: {', '.join(self._valid)} "
-                f"hold{'s' * (len(self._valid) == 1)} one value only in all training rows"
-            )
-        return found
-
-    def _varies(self, category: int) -> bool:
-        some_null = self._valid[self._categories[category].name] < self._rows
-        return self._counts.distinct(category) + some_null > 1
-
-
-def _as_numbers(micros: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.where(micros == np.iinfo(np.int64).min, np.nan, micros.astype(np.float64))

@@ -10,7 +10,6 @@ Only operators whose result does not depend on the batch are used: no Log, no fl
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from pydantic import TypeAdapter
 
 from pipeline.feed import NULL_INT
 from pipeline.graph import BOOL, DOUBLE, FLOAT, INT64, GraphBuilder
+from pipeline.transforms import rank_gauss
+from pipeline.transforms.rank_gauss import HUGE, NO_CURVE, Curve, limits
 from pipeline.transforms.statistics import Moments, RowSample
 
 CLIP = 5.0
-KNOTS = 64
-_HUGE = 1e300
 _DAY = 86_400_000_000
 # Length of the cycle and of one step in microseconds; the year is the mean Gregorian one.
 CYCLES = {"day": (_DAY, 60_000_000), "week": (7 * _DAY, _DAY), "year": (31_556_952_000_000, _DAY)}
@@ -72,7 +71,7 @@ class ScalarFit:
         moments, values, kind = self.moments, self._sample.column(i), self._kinds[i]
         deviation = float(moments.deviation[i])
         present = moments.count[i] + moments.infinite[i]
-        knots, levels = rank_gauss(values) if kind == "number" and deviation else ((), ())
+        curve = rank_gauss.fit(values) if kind == "number" and deviation else NO_CURVE
         return Scalar(
             column=self._names[i],
             kind=kind,
@@ -80,31 +79,10 @@ class ScalarFit:
             deviation=deviation,
             median=float(np.median(values)) if len(values) else float(moments.mean[i]),
             missing=float(1 - present / moments.rows) if moments.rows else 0.0,
-            knots=knots,
-            levels=levels,
+            knots=curve.knots,
+            levels=curve.levels,
             cycles=_varying_cycles(values) if kind == "timestamp" else (),
         )
-
-
-def rank_gauss(values: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Knots and levels of the map that gives `values` (ascending) a normal distribution.
-
-    Tied values share the level of their middle rank. A column of two values or fewer gets no such
-    view: it would be a copy of the standardised one. After Jahrer, "1st place with representation
-    learning", Porto Seguro 2017.
-    """
-    picked = np.quantile(values, np.linspace(0, 1, KNOTS)) if len(values) else values
-    knots = np.unique(picked)
-    if len(knots) < 3:
-        return (), ()
-    first = np.searchsorted(values, knots, side="left")
-    last = np.searchsorted(values, knots, side="right")
-    rank = np.clip((first + last) / (2 * len(values)), 1e-3, 1 - 1e-3)
-    normal = NormalDist()
-    raw = np.array([normal.inv_cdf(p) for p in rank])
-    mapped = np.interp(values, knots, raw)
-    levels = (raw - mapped.mean()) / max(mapped.std(), 1e-6)
-    return tuple(knots.tolist()), tuple(levels.astype(np.float32).tolist())
 
 
 def _varying_cycles(values: Floats) -> tuple[str, ...]:
@@ -183,11 +161,10 @@ class Scalars:
     def _standardise(self, g: GraphBuilder, filled: str) -> str:
         picked = g.rows(filled, self.varying, len(self.columns))
         # Infinities become huge numbers first: infinity minus infinity would be NaN.
-        finite = g("Clip", picked, g.constant(-_HUGE, np.float64), g.constant(_HUGE, np.float64))
+        finite = g("Clip", picked, *limits(g, HUGE, np.float64))
         centred = g("Sub", finite, self._constant(g, "mean", self.varying))
         scaled = g("Div", centred, self._constant(g, "deviation", self.varying))
-        limits = g.constant(-CLIP, np.float64), g.constant(CLIP, np.float64)
-        return g("Cast", g("Clip", scaled, *limits), to=FLOAT)
+        return g("Cast", g("Clip", scaled, *limits(g, CLIP, np.float64)), to=FLOAT)
 
     def _waves(self, g: GraphBuilder, times: str, absent: str) -> list[str]:
         present = g("Where", absent, g.constant(0, np.int64), times)
@@ -216,33 +193,8 @@ class Scalars:
         return g("Where", g.rows(missing, self.nullable, len(self.columns)), absent, present)
 
     def _rank(self, g: GraphBuilder, filled: str) -> str:
-        """Piecewise-linear interpolation by an unrolled binary search over padded knots."""
-        width = 1 << int(np.ceil(np.log2(KNOTS)))
-        count = len(self.ranked)
-        knots = np.full((count, width), np.inf)
-        start, slope = np.zeros((count, width)), np.zeros((count, width))
-        level = np.zeros((count, width), np.float32)
-        for row, i in enumerate(self.ranked):
-            k, v = np.array(self.columns[i].knots), np.array(self.columns[i].levels, np.float64)
-            knots[row, : len(k)] = start[row, : len(k)] = k
-            level[row, : len(k)] = v
-            slope[row, : len(k) - 1] = np.diff(v) / np.diff(k)
-        lowest, highest = knots[:, :1], [[self.columns[i].knots[-1]] for i in self.ranked]
-        x = g.rows(filled, self.ranked, len(self.columns))
-        x = g("Min", g("Max", x, g.constant(lowest)), g.constant(highest, np.float64))
-        offset = g.constant(np.arange(count)[:, None] * width, np.int64)
-        position = g("Expand", offset, g("Shape", x))
-        flat = g.constant(knots.reshape(-1))
-        step = width // 2
-        while step:
-            candidate = g("Add", position, g.constant(step, np.int64))
-            inside = g("LessOrEqual", g("Gather", flat, candidate), x)
-            position = g("Where", inside, candidate, position)
-            step //= 2
-        past = g("Sub", x, g("Gather", g.constant(start.reshape(-1)), position))
-        run = g("Gather", g.constant(slope.reshape(-1)), position)
-        rise = g("Cast", g("Mul", past, run), to=FLOAT)
-        return g("Add", g("Gather", g.constant(level.reshape(-1)), position), rise)
+        curves = [Curve(self.columns[i].knots, self.columns[i].levels) for i in self.ranked]
+        return rank_gauss.forward(g, curves, g.rows(filled, self.ranked, len(self.columns)))
 
     def inverse(self, g: GraphBuilder, numeric: str, slots: dict[str, int]) -> None:
         """Add outputs by column name from prepared rows `numeric` f32 [N, D].
