@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, PublishError
 from pipeline.feed import NULL_INT, flat, to_timestamps
 from pipeline.progress import Progress, Silent
 from pipeline.prologue import Prologue
 from pipeline.schema import FeatureSchema, infer
-from pipeline.source import Source, open_source, read_batches
+from pipeline.shards import read_batches
+from pipeline.source import Source, open_source
+from pipeline.storage import lock
 from training.autoencoder import Autoencoder
 from training.candidates import make, training_moments
 from training.checkpoint import RECORD, Checkpoint
@@ -58,6 +60,8 @@ def fit(job: TrainingJob, *, progress: Progress | None = None) -> Checkpoint:
         SchemaError: if a named column is missing, a feature column holds only nulls, or there is
             no usable feature.
         DataError: if the source is missing, empty, too small, or cannot be read.
+        PublishError: if the folder of `job.out` cannot be written.
+        LockedError: if another process trains for the same `job.out`.
     """
     concrete(CANDIDATES[0] if job.recipe == AUTO else job.recipe, dim=1)
     progress = progress or Silent()
@@ -66,9 +70,22 @@ def fit(job: TrainingJob, *, progress: Progress | None = None) -> Checkpoint:
         raise DataError(f"{source.path} must hold {LEAST_ROWS} rows or more, found {source.rows}")
     schema = infer_schema(job, source)
     source.check(schema)
-    work = _open_work(job, source)
-    if (work / "result" / RECORD).exists():
+    work = work_folder(job.out)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PublishError(f"cannot write {work.parent}: {error.strerror}") from None
+    with lock(work / "lock"):
+        _claim(work, job, source)
+        if not (work / "result" / RECORD).exists():
+            _train(work, job, schema, source, progress)
         return Checkpoint.load(work / "result")
+
+
+def _train(
+    work: Path, job: TrainingJob, schema: FeatureSchema, source: Source, progress: Progress
+) -> None:
+    """Leave the checkpoint of `job` in the folder ``result``."""
     split = make_split(job, schema, source)
     prologue = _prologue(work, job, schema, source, split, progress)
     matrix = _matrix(work, job, schema, source, split, prologue, progress)
@@ -98,7 +115,6 @@ def fit(job: TrainingJob, *, progress: Progress | None = None) -> Checkpoint:
         seed=job.seed,
     )
     checkpoint.save(work / "result")
-    return checkpoint
 
 
 def learn(
@@ -183,17 +199,18 @@ def make_split(job: TrainingJob, schema: FeatureSchema, source: Source) -> Split
     return Split("key", keys, (), job.seed) if keys else Split("position", (), (), job.seed)
 
 
-def _open_work(job: TrainingJob, source: Source) -> Path:
-    """The folder of this job, emptied when it holds the state of another job or source."""
-    work = work_folder(job.out)
+def _claim(work: Path, job: TrainingJob, source: Source) -> None:
+    """Empty the folder when it holds the state of another job or source."""
     asked = json.dumps([FORMAT, source.fingerprint, job.model_dump(mode="json")])
     fingerprint = hashlib.sha256(asked.encode()).hexdigest().encode()
     mark = work / "job"
     if not mark.exists() or mark.read_bytes() != fingerprint:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+        for path in work.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "lock":
+                path.unlink()
         replace(mark, fingerprint)
-    return work
 
 
 def _rows(

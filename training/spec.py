@@ -44,7 +44,7 @@ class TrainingConfig(Config):
         default=200, ge=1, description="Steps between two looks at the validation split."
     )
     patience: int = Field(
-        default=5, ge=1, description="Looks without a better validation loss before stopping."
+        default=3, ge=1, description="Looks without a better validation loss before stopping."
     )
     checkpoint_every: int = Field(
         default=200, ge=1, description="Steps between two checkpoints a killed run resumes from."

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.errors import ConfigError, DataError, SchemaError
+from pipeline.errors import ConfigError, DataError, LockedError, PublishError, SchemaError
+from pipeline.storage import lock
 from training.candidates import embed_rows
 from training.checkpoint import Checkpoint
 from training.fit import fit, work_folder
@@ -156,3 +157,16 @@ def test_a_table_of_one_kind_of_column_trains(source, columns, recipe):
     checkpoint = fit(job(source, key=(), label=(), recipe=recipe, training=tiny))
     codes = embed_rows(checkpoint.module, checkpoint.prologue.run(checkpoint.held_out))
     assert np.isfinite(codes).all()
+
+
+def test_two_runs_for_one_bundle_do_not_mix(source):
+    asked = job(source)
+    work_folder(asked.out).mkdir()
+    with lock(work_folder(asked.out) / "lock"), pytest.raises(LockedError):
+        fit(asked)
+
+
+def test_an_output_that_cannot_be_written_is_refused(source):
+    (source.parent / "file").write_text("")
+    with pytest.raises(PublishError, match="cannot write"):
+        fit(job(source, out="file/bundle"))
