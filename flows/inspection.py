@@ -12,7 +12,8 @@ from pipeline.bundle import MANIFEST, Bundle, FileRecord
 from pipeline.config import Config
 from pipeline.publishing import Destination
 from pipeline.schema import infer
-from pipeline.source import Source, open_source, read_batches
+from pipeline.shards import read_batches
+from pipeline.source import Source, open_source
 
 SAMPLED_ROWS = 65_536
 _COLUMNS_SHOWN = 40

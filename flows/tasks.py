@@ -18,7 +18,7 @@ from training.spec import TrainingJob
 
 if TYPE_CHECKING:
     from pipeline.publishing import PartReport
-    from pipeline.source import Shard
+    from pipeline.shards import Shard
 
 # One task run costs about ten milliseconds and several rows in Prefect's database, so that a
 # hundred thousand shards must not become as many tasks.

@@ -6,35 +6,29 @@ this machine or on tasks of another engine.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
 import onnxruntime
 import pyarrow as pa
 
-from pipeline import limits, storage
+from pipeline import limits
 from pipeline.bundle import Bundle
-from pipeline.config import Config, EmbeddingJob, parse_bytes
-from pipeline.encoder import Encoder, Scorer
-from pipeline.errors import BundleError, ConfigError, DataError, PublishError
-from pipeline.parts import ROWS_PER_GROUP, PartWriter, part_batch, part_schema
+from pipeline.config import Config, EmbeddingJob
+from pipeline.embedding import ShardPlan, digest, embed_shard, options_of, rows_per_batch
+from pipeline.errors import BundleError, ConfigError, PublishError
+from pipeline.parts import part_schema
 from pipeline.progress import Progress, Silent
 from pipeline.publishing import FORMAT, Destination, PartReport, Stage, VersionManifest
 from pipeline.retention import keep_last
-from pipeline.schema import FeatureSchema
-from pipeline.source import Shard, Source, open_source, plan_shards, read_batches
+from pipeline.shards import Shard, plan_shards
+from pipeline.source import Source, open_source
 
 ShardFunction = Callable[[Shard], PartReport]
 MapShards = Callable[[ShardFunction, Sequence[Shard]], Iterable[PartReport]]
-
-_SMALLEST_BATCH = 1_024
 
 
 class JobReport(Config):
@@ -55,27 +49,6 @@ class JobReport(Config):
     seconds: float
     rows_per_second: float
     skipped_files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """Everything `embed_shard` needs beside the shard; plain values, so that it travels."""
-
-    job: EmbeddingJob
-    model: str
-    stage: str
-    run_id: str
-    schema: bytes
-    rows_per_batch: int
-
-    def part_name(self, shard: Shard) -> str:
-        """The run stands in the name, so that parts of two runs are never read as one table."""
-        return f"part-{shard.index:05d}-{self.run_id[:8]}.parquet"
-
-    def work(self, shard: Shard) -> str:
-        """Names what determines the bytes of a part: model, options, schema, input."""
-        facts = [self.model, _options(self.job), self.schema.hex(), onnxruntime.__version__]
-        return _hash([*facts, shard.file.fingerprint, shard.file.partitions, shard.row_groups])
 
 
 def embed(
@@ -211,70 +184,6 @@ def on_threads(
             pool.shutdown(cancel_futures=True)
 
 
-def embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
-    """Write the part of one shard into the stage: temporary name, sync, rename, sidecar.
-
-    The bytes depend on nothing but the model, the options and the shard.
-    """
-    stage, name = Stage(Path(plan.stage)), plan.part_name(shard)
-    temporary = stage.folder / f"{name}.tmp"
-    schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
-    writer = PartWriter(temporary, schema)
-    try:
-        for batch in _embedded(plan, shard, schema):
-            writer.write(batch)
-    except DataError as error:
-        raise _located(error, shard) from None
-    finally:
-        writer.close()
-    storage.sync_file(temporary)
-    final = stage.folder / name
-    temporary.rename(final)
-    storage.sync_folder(stage.folder)
-    return stage.record(
-        PartReport(
-            name=name,
-            rows=writer.rows,
-            bytes=final.stat().st_size,
-            sha256=storage.sha256_of(final),
-            work=plan.work(shard),
-            source=shard.file.relative,
-            row_groups=shard.row_groups,
-        )
-    )
-
-
-def _embedded(plan: ShardPlan, shard: Shard, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    encoder, scorer = _models(plan.job.bundle, plan.model, plan.job.scores)
-    contract = encoder.schema
-    passed = [column.name for column in contract.with_role("key", "event_time")]
-    names = [column.name for column in contract.features]
-    batches = read_batches(
-        shard,
-        columns=list(dict.fromkeys([*passed, *names])),
-        rows_per_batch=plan.rows_per_batch,
-        dictionary=[c.name for c in contract.by_kind("category") if "string" in c.type],
-    )
-    for batch in batches:
-        vectors = encoder.encode(batch)
-        scores = scorer.score(batch) if scorer else None
-        yield part_batch(schema, [batch.column(name) for name in passed], vectors, scores)
-
-
-@lru_cache(maxsize=2)
-def _models(bundle: str, fingerprint: str, scores: bool) -> tuple[Encoder, Scorer | None]:
-    """The sessions of a bundle, once per process."""
-    opened = Bundle.open(bundle)
-    if opened.fingerprint != fingerprint:
-        raise BundleError(f"{bundle} was replaced while the job ran; run again")
-    return Encoder(opened), Scorer(opened) if scores else None
-
-
-def _located(error: DataError, shard: Shard) -> DataError:
-    path = shard.file.path
-    return error if path in str(error) else DataError(f"{path}: {error}")
-
-
 def _output_schema(job: EmbeddingJob, bundle: Bundle, source: Source) -> pa.Schema:
     contract = bundle.manifest.feature_schema
     passed = [source.arrow_schema.field(c.name) for c in contract.with_role("key", "event_time")]
@@ -285,26 +194,13 @@ def _output_schema(job: EmbeddingJob, bundle: Bundle, source: Source) -> pa.Sche
     return schema
 
 
-def rows_per_batch(job: EmbeddingJob, schema: FeatureSchema) -> int:
-    """Rows that one thread may hold at a time, so that all threads keep to the memory bound.
-
-    A value of a feature is counted four times 8 bytes: decoded, converted, in a block, in Arrow's
-    reader.
-    """
-    memory = parse_bytes(job.memory) if job.memory else limits.DEFAULT_MEMORY
-    threads = job.threads or limits.threads()
-    width = sum(column.length or 1 for column in schema.features)
-    affordable = memory // (2 * threads * width * 8 * 4)
-    return max(_SMALLEST_BATCH, min(ROWS_PER_GROUP, affordable))
-
-
 def _manifest(plan: ShardPlan, source: Source, parts: Sequence[PartReport]) -> VersionManifest:
     return VersionManifest(
         format=FORMAT,
         run_id=plan.run_id,
         model=plan.model,
         rows=sum(part.rows for part in parts),
-        options=_options(plan.job),
+        options=options_of(plan.job),
         source=source.path,
         inputs=tuple(file.fingerprint for file in source.files),
         files=tuple(parts),
@@ -314,14 +210,11 @@ def _manifest(plan: ShardPlan, source: Source, parts: Sequence[PartReport]) -> V
 
 
 def _run_id(job: EmbeddingJob, bundle: Bundle, source: Source) -> str:
-    facts = [bundle.fingerprint, _options(job), source.fingerprint, onnxruntime.__version__, FORMAT]
-    return _hash(facts)[:32]
-
-
-def _options(job: EmbeddingJob) -> dict[str, object]:
-    """The options that change bytes."""
-    return job.model_dump(include={"vector", "dtype", "scores"})
-
-
-def _hash(facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    facts = [
+        bundle.fingerprint,
+        options_of(job),
+        source.fingerprint,
+        onnxruntime.__version__,
+        FORMAT,
+    ]
+    return digest(facts)[:32]

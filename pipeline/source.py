@@ -1,11 +1,11 @@
-"""A Parquet dataset: its files, their contract check, its shards, and their record batches."""
+"""A Parquet dataset: its files and the check of each against the contract."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +13,13 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from pipeline.config import Role
 from pipeline.errors import DataError, SchemaError
+from pipeline.parquet import open_parquet, unreadable
 from pipeline.schema import FeatureSchema, differences
 
-ROWS_PER_SHARD = 1_000_000
-BYTES_PER_SHARD = 128 * 2**20
-ROWS_PER_BATCH = 65_536
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _SHOWN = 20
 
@@ -72,20 +69,6 @@ class SourceFile:
             raise DataError(
                 f"{self.path} changed while it was read; run again when its writer is done"
             )
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive row groups of one file: the unit of work, written as one part."""
-
-    index: int
-    file: SourceFile
-    row_groups: tuple[int, ...]
-
-    @property
-    def rows(self) -> int:
-        """Rows in the shard."""
-        return sum(self.file.row_groups[i].rows for i in self.row_groups)
 
 
 @dataclass(frozen=True)
@@ -203,13 +186,13 @@ def _walk(root: Path) -> tuple[list[Path], list[str]]:
 def _open_file(path: Path, base: Path) -> tuple[SourceFile, pa.Schema]:
     status = path.stat()
     relative = path.relative_to(base)
-    with _open_parquet(str(path)) as parquet:
+    with open_parquet(str(path)) as parquet:
         try:
             metadata, schema = parquet.metadata, parquet.schema_arrow
             groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
             row_groups = tuple(RowGroup(g.num_rows, g.total_byte_size) for g in groups)
         except Exception as error:
-            raise _unreadable(str(path), error) from None
+            raise unreadable(str(path), error) from None
     partitions = tuple(_partition(part) for part in relative.parts[:-1] if "=" in part)
     for name, _ in partitions:
         if name in schema.names:
@@ -236,114 +219,3 @@ def _require_same_partitions(source: Source) -> None:
                 f"{source.path}: all files must lie under the same name=value folders, "
                 f"found {first.relative} and {file.relative}"
             )
-
-
-def _open_parquet(path: str, dictionary: Sequence[str] = ()) -> pq.ParquetFile:
-    # No memory map: a file that shrinks while mapped kills the process. No pre-buffer: it would
-    # hold whole column chunks, where a small buffer per column does. Checksums: without them a
-    # flipped bit reads as a wrong number.
-    try:
-        return pq.ParquetFile(
-            path,
-            read_dictionary=list(dictionary) or None,
-            memory_map=False,
-            pre_buffer=False,
-            buffer_size=1 << 16,
-            page_checksum_verification=True,
-        )
-    except Exception as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: str, error: Exception) -> DataError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(f"{path} cannot be read: it is truncated, damaged or not Parquet ({reason})")
-
-
-def plan_shards(source: Source) -> list[Shard]:
-    """The shards of a source: row groups of one file up to a million rows or 128 MiB.
-
-    A file without rows is a shard too, so that its output exists and has the right schema.
-    """
-    shards: list[Shard] = []
-    for file in source.files:
-        for groups in _fill(file.row_groups):
-            shards.append(Shard(len(shards), file, groups))
-    return shards
-
-
-def _fill(row_groups: Sequence[RowGroup]) -> list[tuple[int, ...]]:
-    shards: list[list[int]] = [[]]
-    rows = size = 0
-    for index, group in enumerate(row_groups):
-        full = rows + group.rows > ROWS_PER_SHARD or size + group.bytes > BYTES_PER_SHARD
-        if shards[-1] and full:
-            shards.append([])
-            rows = size = 0
-        shards[-1].append(index)
-        rows, size = rows + group.rows, size + group.bytes
-    return [tuple(shard) for shard in shards]
-
-
-def read_batches(
-    what: Source | Shard,
-    *,
-    columns: Sequence[str],
-    rows_per_batch: int = ROWS_PER_BATCH,
-    dictionary: Sequence[str] = (),
-) -> Iterator[pa.RecordBatch]:
-    """Record batches of `columns`, in the order of the rows; only these columns are read.
-
-    Columns named in `dictionary` come dictionary-encoded. Partition columns come as text.
-
-    Raises:
-        DataError: if a file cannot be read or changed meanwhile; it names the file.
-    """
-    if isinstance(what, Shard):
-        yield from _read_file(what.file, what.row_groups, columns, rows_per_batch, dictionary)
-        return
-    for file in what.files:
-        groups = tuple(range(len(file.row_groups)))
-        yield from _read_file(file, groups, columns, rows_per_batch, dictionary)
-
-
-def _read_file(
-    file: SourceFile,
-    row_groups: tuple[int, ...],
-    columns: Sequence[str],
-    rows_per_batch: int,
-    dictionary: Sequence[str],
-) -> Iterator[pa.RecordBatch]:
-    partitions = dict(file.partitions)
-    stored = [name for name in columns if name not in partitions]
-    file.require_unchanged()
-    with _open_parquet(file.path, [name for name in dictionary if name in stored]) as parquet:
-        batches = parquet.iter_batches(
-            batch_size=rows_per_batch, row_groups=row_groups, columns=stored, use_threads=False
-        )
-        while True:
-            try:
-                batch = next(batches, None)
-            except Exception as error:
-                raise _unreadable(file.path, error) from None
-            if batch is None:
-                break
-            yield _with_partitions(batch, columns, partitions)
-    file.require_unchanged()
-
-
-def _selectable(array: pa.Array) -> pa.Array:
-    # Arrow can neither filter nor take string views.
-    return array.cast(pa.large_string()) if pt.is_string_view(array.type) else array
-
-
-def _with_partitions(
-    batch: pa.RecordBatch, columns: Sequence[str], partitions: dict[str, str | None]
-) -> pa.RecordBatch:
-    arrays = [
-        pa.repeat(pa.scalar(partitions[name], pa.string()), batch.num_rows)
-        if name in partitions
-        else _selectable(batch.column(name))
-        for name in columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names=list(columns))

@@ -13,7 +13,8 @@ from pipeline.bundle import Bundle
 from pipeline.config import Config, Role
 from pipeline.errors import DataError
 from pipeline.progress import Progress, Silent
-from pipeline.source import open_source, read_batches
+from pipeline.shards import read_batches
+from pipeline.source import open_source
 from training.baselines import fit_pca, fit_raw_matrix
 from training.comparison import Model
 from training.evaluation import open_model

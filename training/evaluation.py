@@ -18,7 +18,8 @@ from pipeline.progress import Progress, Silent
 from pipeline.prologue import Prologue
 from pipeline.runtime import session
 from pipeline.schema import FeatureSchema, did_you_mean
-from pipeline.source import Source, open_source, read_batches
+from pipeline.shards import read_batches
+from pipeline.source import Source, open_source
 from training.baselines import Matrix, Raw
 from training.comparison import Model, Sample, compare
 from training.results import Evaluation

@@ -107,5 +107,5 @@ class _Ramps:
             scale = float(min(max(raw[-1 - quarter] - raw[quarter], 1e-300), HUGE))
             knots = np.clip((raw - centre) / scale, -1e30, 1e30).astype(np.float32)
         width = np.maximum(np.diff(knots), np.float32(1e-30))
-        gain = np.float32(1) / width
+        gain = (1 / width).astype(np.float32)
         return cls(centre, scale, float(levels[0]), knots[:-1], gain, np.diff(levels))

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Bundle, EmbeddingJob, Encoder, embed, verify
+from pipeline.embedding import rows_per_batch
 from pipeline.errors import (
     BundleError,
     ConfigError,
@@ -19,9 +20,9 @@ from pipeline.errors import (
     LockedError,
     SchemaError,
 )
-from pipeline.job import MapShards, ShardFunction, rows_per_batch
+from pipeline.job import MapShards, ShardFunction
 from pipeline.publishing import Destination, PartReport
-from pipeline.source import Shard
+from pipeline.shards import Shard
 
 
 def job(bundle: Bundle, source: Path, to: Path, **options: object) -> EmbeddingJob:

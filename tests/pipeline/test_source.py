@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.errors import DataError, SchemaError
 from pipeline.schema import FeatureSchema, infer
-from pipeline.source import open_source, plan_shards, read_batches
+from pipeline.shards import plan_shards, read_batches
+from pipeline.source import open_source
 
 
 def write(path: Path, **columns: object) -> Path:
@@ -108,7 +109,7 @@ def test_shards_cover_every_row_group_once(source: Path) -> None:
 
 
 def test_a_large_file_is_cut_into_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.source.ROWS_PER_SHARD", 500)
+    monkeypatch.setattr("pipeline.shards.ROWS_PER_SHARD", 500)
     pq.write_table(pa.table({"x": range(1_200)}), tmp_path / "x.parquet", row_group_size=200)
     shards = plan_shards(open_source(tmp_path))
     assert [s.row_groups for s in shards] == [(0, 1), (2, 3), (4, 5)]
