@@ -14,6 +14,7 @@ from pathlib import Path
 from flows.jobs import RefreshJob
 from flows.results import Promotion
 from pipeline import storage
+from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, ConfigError, DataError, SchemaError
 from pipeline.progress import Progress
 from pipeline.source import open_source
@@ -53,12 +54,19 @@ def promote(job: RefreshJob, candidate: str, *, progress: Progress) -> Promotion
 def decide(
     job: RefreshJob, candidate: str, *, current: str | None, progress: Progress
 ) -> Promotion:
-    """Whether the bundle `candidate` may take the place of `current`, both folders."""
+    """Whether the bundle `candidate` may take the place of `current`, both folders.
+
+    Raises:
+        BundleError, SchemaError: if the candidate is damaged, or the table is no longer as it was
+            when the candidate learnt from it.
+    """
     if current is None:
         return _promoted(candidate, "there was no model before")
     if current == candidate:
         return _promoted(candidate, "it is the current model already: job and table are unchanged")
     label = job.train.label[0] if job.train.label else None
+    contract = Bundle.open(candidate).manifest.feature_schema
+    open_source(job.train.source).check(contract, roles=("feature", "condition"))
     try:
         found = contest(candidate, current, job.train.source, label, progress=progress)
     except (SchemaError, BundleError) as error:

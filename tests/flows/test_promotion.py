@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.jobs import RefreshJob
 from flows.project import refresh_job
 from flows.promotion import candidate_job, decide, judge, promote
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError, SchemaError
 from pipeline.progress import Silent
 from training.contest import Contest
 
@@ -70,6 +71,49 @@ def test_a_model_is_compared_with_itself_on_rows_it_has_not_seen(
     decision = decide(job, str(bundle), current=str(tmp_path / "twin"), progress=Silent())
     assert decision.promoted
     assert decision.candidate_score == decision.current_score
+
+
+def test_without_a_label_models_are_compared_by_hidden_columns(
+    job: RefreshJob, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "twin").symlink_to(bundle)
+    unlabelled = job.model_copy(update={"train": job.train.model_copy(update={"label": ()})})
+    decision = decide(unlabelled, str(bundle), current=str(tmp_path / "twin"), progress=Silent())
+    assert "R² of hidden columns" in decision.reason
+
+
+def test_a_current_model_that_cannot_read_the_table_is_replaced_and_the_reason_told(
+    job: RefreshJob, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise SchemaError("column 'delay' (number) is missing")
+
+    monkeypatch.setattr("flows.promotion.contest", refuses)
+    decision = decide(job, str(bundle), current="old", progress=Silent())
+    assert decision.promoted
+    assert "column 'delay' (number) is missing" in decision.reason
+
+
+def test_a_candidate_that_cannot_read_the_table_is_never_promoted(
+    job: RefreshJob, bundle: Path, table: Any, folder_of: Any, tmp_path: Path
+) -> None:
+    changed = folder_of(tmp_path / "in", table().drop_columns(["delay"]))
+    train = job.train.model_copy(update={"source": str(changed)})
+    with pytest.raises(SchemaError, match="delay"):
+        decide(
+            job.model_copy(update={"train": train}), str(bundle), current="old", progress=Silent()
+        )
+
+
+def test_without_rows_that_neither_has_seen_the_current_model_stays(
+    job: RefreshJob, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_no_rows(*_: object, **__: object) -> None:
+        raise DataError("two rows that neither model has seen or more are required")
+
+    monkeypatch.setattr("flows.promotion.contest", has_no_rows)
+    decision = decide(job, str(bundle), current="old", progress=Silent())
+    assert (decision.promoted, decision.current) == (False, "old")
 
 
 def test_a_current_that_is_a_folder_is_not_overwritten(job: RefreshJob) -> None:
