@@ -54,11 +54,18 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback(
+    help=(
+        "Turn Parquet tables into small dense vectors.\n\n"
+        "Train once on a table, get one ONNX bundle, embed next to the data without torch, publish "
+        "versions that readers never see half-done.\n\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 input refused, 4 locked "
+        "by another run."
+    ),
     epilog=_examples(
         "demo",
         "train features --out model --key customer_id --label churned",
         "embed model features embeddings",
-    )
+    ),
 )
 def _root(
     *,
@@ -66,14 +73,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Turn Parquet tables into small dense vectors.
-
-    Train once on a table, get one ONNX bundle, embed next to the data without torch, publish
-    versions that readers never see half-done.
-
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 input refused, 4 locked by
-    another run.
-    """
+    """Turn Parquet tables into small dense vectors."""
 
 
 @app.command(epilog=_examples("demo", "demo --out /tmp/flights"))
@@ -174,10 +174,10 @@ def inspect(
 ) -> None:
     """Say in a screenful what a source, a bundle or a destination is."""
     with reporting(as_json=as_json, debug=debug) as report:
-        from flows import inspection
+        from flows import inspection, screenful
 
         result = inspection.inspect(path)
-        report(result, inspection.text(result))
+        report(result, screenful.text(result))
 
 
 @app.command(epilog=_examples("verify model", "verify embeddings"))
@@ -204,7 +204,7 @@ def flow_train(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Train as a Prefect flow: the [train] table of the project file."""
+    r"""Train as a Prefect flow: the \[train] table of the project file."""
     with reporting(as_json=as_json, debug=debug) as report:
         job = required(load_project(config).train, "train", config)
         runs, texts = _prefect()
@@ -220,7 +220,7 @@ def flow_embed(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Embed as a Prefect flow: the [embed] table of the project file."""
+    r"""Embed as a Prefect flow: the \[embed] table of the project file."""
     with reporting(as_json=as_json, debug=debug) as report:
         job = required(load_project(config).embed, "embed", config)
         runs, texts = _prefect()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from pipeline.config import Config
 from pipeline.errors import Parquet2VecError
 
 INTERRUPTED = 130
+MAX_WIDTH = 100
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
@@ -84,18 +85,30 @@ def _document(error: BaseException) -> dict[str, Any]:
 
 
 def two_columns(rows: list[tuple[str, str]]) -> str:
-    """Lines of ``name  value`` with the values aligned.
+    """Lines of ``name  value`` with the values aligned, and wrapped between words.
 
     >>> print(two_columns([("bundle", "model"), ("dim", "8")]))
     bundle  model
     dim     8
     """
-    width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
+    indent = 2 + max((len(name) for name, _ in rows), default=0)
+    lines: list[str] = []
+    for name, value in rows:
+        wrapped = textwrap.wrap(
+            value, MAX_WIDTH - indent, break_long_words=False, break_on_hyphens=False
+        )
+        lines.append(f"{name:<{indent}}{(wrapped or [''])[0]}".rstrip())
+        lines += [f"{'':<{indent}}{rest}" for rest in wrapped[1:]]
+    return "\n".join(lines)
 
 
-def leave(code: int) -> None:
-    """End the process at once: threads that still compute for nobody are not waited for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """Rows of cells as lines, every column as wide as its widest cell.
+
+    >>> print(aligned([("a", "bb"), ("ccc", "d")]))
+    a    bb
+    ccc  d
+    """
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

@@ -9,8 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from flows import flights
-from flows.console import two_columns
-from flows.inspection import aligned
+from flows.console import aligned, two_columns
 from flows.project import refresh_job
 from flows.results import Probe, Promotion
 from flows.server import prepare_prefect

@@ -7,7 +7,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from flows.console import two_columns
 from pipeline.bundle import MANIFEST, Bundle, FileRecord
 from pipeline.config import Config
 from pipeline.publishing import Destination
@@ -16,8 +15,6 @@ from pipeline.shards import read_batches
 from pipeline.source import Source, open_source
 
 SAMPLED_ROWS = 65_536
-_COLUMNS_SHOWN = 40
-_VERSIONS_SHOWN = 10
 
 
 class ColumnFacts(Config):
@@ -168,91 +165,3 @@ def _destination(destination: Destination) -> DestinationFacts:
             for manifest in manifests
         ),
     )
-
-
-def text(facts: Facts) -> str:
-    """The facts as lines for people."""
-    if isinstance(facts, SourceFacts):
-        return _source_text(facts)
-    if isinstance(facts, BundleFacts):
-        return _bundle_text(facts)
-    return _destination_text(facts)
-
-
-def _source_text(facts: SourceFacts) -> str:
-    size = f"{facts.rows:,} rows in {facts.files:,} files, {_megabytes(facts.bytes)}"
-    lines = [("source", facts.path), ("holds", size)]
-    if facts.skipped:
-        lines.append(("skipped", f"{len(facts.skipped):,} files that are not Parquet"))
-    table = [
-        (c.name, c.kind or "-", c.role, "" if c.nulls is None else f"{100 * c.nulls:.1f} %", c.type)
-        for c in facts.columns[:_COLUMNS_SHOWN]
-    ]
-    heads = ("column", "kind", "role", "nulls", "type")
-    more = len(facts.columns) - _COLUMNS_SHOWN
-    return "\n".join(
-        [
-            two_columns(lines),
-            "",
-            aligned([heads, *table]),
-            *([f"… and {more:,} more columns"] if more > 0 else []),
-            f"nulls: of the first {facts.sampled_rows:,} rows; kind, role: as train takes them",
-        ]
-    )
-
-
-def _bundle_text(facts: BundleFacts) -> str:
-    features = ", ".join(f"{count} {kind}" for kind, count in facts.features.items())
-    parity = ", ".join(f"{name} {value}" for name, value in facts.parity.items() if _short(value))
-    lines = [
-        ("bundle", facts.path),
-        ("model", f"{facts.recipe}, {facts.dim} numbers a row, {facts.fingerprint[:12]}"),
-        ("reads", features),
-        ("passes", ", ".join([*facts.keys, *filter(None, [facts.event_time])]) or "nothing"),
-        ("label", ", ".join(facts.labels) or "none"),
-        ("trained", f"on {facts.training_rows or 0:,} rows"),
-        ("parity", parity),
-        ("made with", ", ".join(f"{name} {found}" for name, found in facts.versions.items())),
-        ("report", facts.report or "none"),
-    ]
-    files = [(name, f"{file.bytes:,}", file.sha256[:12]) for name, file in facts.files.items()]
-    return f"{two_columns(lines)}\n\n{aligned([('file', 'bytes', 'sha256'), *files])}"
-
-
-def _destination_text(facts: DestinationFacts) -> str:
-    current = f"{facts.path}/current, version {facts.current}" if facts.current else "none yet"
-    lines = [("destination", facts.path), ("current", current), ("source", facts.source or "none")]
-    heads = ("", "version", "rows", "parts", "size", "model", "published")
-    versions = [
-        (
-            "*" if version.current else "",
-            version.run_id[:12],
-            f"{version.rows:,}",
-            f"{version.parts:,}",
-            _megabytes(version.bytes),
-            version.model[:12],
-            version.published[:19],
-        )
-        for version in facts.versions[:_VERSIONS_SHOWN]
-    ]
-    return f"{two_columns(lines)}\n\n{aligned([heads, *versions])}"
-
-
-def aligned(rows: list[tuple[str, ...]]) -> str:
-    """Rows of cells as lines, every column as wide as its widest cell.
-
-    >>> print(aligned([("a", "bb"), ("ccc", "d")]))
-    a    bb
-    ccc  d
-    """
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
-
-
-def _short(value: object) -> bool:
-    return isinstance(value, int | float | str)

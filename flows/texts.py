@@ -80,12 +80,16 @@ def _probe(found: Probe | None) -> list[tuple[str, str]]:
         return []
     shown = [name for name in _SHOWN if name in found.scores]
     scores = "   ".join(f"{name} {found.scores[name]:.3f}" for name in shown)
-    seconds = "   ".join(f"{name} {found.fit_seconds[name]:.2f} s" for name in shown)
+    seconds = "   ".join(f"{name} {_duration(found.fit_seconds[name])}" for name in shown)
     return [
-        ("probe", f"{scores}   ({found.metric} of {found.rows:,} rows never trained on)"),
+        ("probe", f"{scores}   ({found.metric}, {found.rows:,} unseen rows)"),
         ("fit", seconds),
     ]
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

@@ -1,0 +1,88 @@
+"""The facts of an inspection as a screenful of lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.console import aligned, two_columns
+from flows.inspection import BundleFacts, DestinationFacts, Facts, SourceFacts
+
+_COLUMNS_SHOWN = 40
+_VERSIONS_SHOWN = 10
+
+
+def text(facts: Facts) -> str:
+    """The facts as lines for people."""
+    if isinstance(facts, SourceFacts):
+        return _source_text(facts)
+    if isinstance(facts, BundleFacts):
+        return _bundle_text(facts)
+    return _destination_text(facts)
+
+
+def _source_text(facts: SourceFacts) -> str:
+    size = f"{facts.rows:,} rows in {facts.files:,} files, {_megabytes(facts.bytes)}"
+    lines = [("source", facts.path), ("holds", size)]
+    if facts.skipped:
+        lines.append(("skipped", f"{len(facts.skipped):,} files that are not Parquet"))
+    table = [
+        (c.name, c.kind or "-", c.role, "" if c.nulls is None else f"{100 * c.nulls:.1f} %", c.type)
+        for c in facts.columns[:_COLUMNS_SHOWN]
+    ]
+    heads = ("column", "kind", "role", "nulls", "type")
+    more = len(facts.columns) - _COLUMNS_SHOWN
+    return "\n".join(
+        [
+            two_columns(lines),
+            "",
+            aligned([heads, *table]),
+            *([f"… and {more:,} more columns"] if more > 0 else []),
+            f"nulls: of the first {facts.sampled_rows:,} rows; kind, role: as train takes them",
+        ]
+    )
+
+
+def _bundle_text(facts: BundleFacts) -> str:
+    features = ", ".join(f"{count} {kind}" for kind, count in facts.features.items())
+    lines = [
+        ("bundle", facts.path),
+        ("model", f"{facts.recipe}, {facts.dim} numbers a row, {facts.fingerprint[:12]}"),
+        ("reads", f"columns: {features}"),
+        ("keeps", ", ".join([*facts.keys, *filter(None, [facts.event_time])]) or "nothing"),
+        ("label", ", ".join(facts.labels) or "none"),
+        ("trained", f"on {facts.training_rows or 0:,} rows"),
+        ("parity", _parity(facts.parity)),
+        ("made with", ", ".join(f"{name} {found}" for name, found in facts.versions.items())),
+        ("report", facts.report or "none"),
+    ]
+    files = [(name, f"{file.bytes:,}", file.sha256[:12]) for name, file in facts.files.items()]
+    return f"{two_columns(lines)}\n\n{aligned([('file', 'bytes', 'sha256'), *files])}"
+
+
+def _destination_text(facts: DestinationFacts) -> str:
+    current = f"{facts.path}/current, version {facts.current}" if facts.current else "none yet"
+    lines = [("destination", facts.path), ("current", current), ("source", facts.source or "none")]
+    heads = ("", "version", "rows", "parts", "size", "model", "published")
+    versions = [
+        (
+            "*" if version.current else "",
+            version.run_id[:12],
+            f"{version.rows:,}",
+            f"{version.parts:,}",
+            _megabytes(version.bytes),
+            version.model[:12],
+            version.published[:19],
+        )
+        for version in facts.versions[:_VERSIONS_SHOWN]
+    ]
+    return f"{two_columns(lines)}\n\n{aligned([heads, *versions])}"
+
+
+def _parity(parity: dict[str, Any]) -> str:
+    """The export gate's figure for the encoder: how far torch and ONNX Runtime are apart."""
+    found = parity.get("torch", {}).get("encoder.onnx", {})
+    return f"ONNX Runtime within {max(found.values()):.0e} of torch" if found else "not recorded"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
