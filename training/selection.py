@@ -7,7 +7,7 @@ than the standard error of their paired difference asks for, so that noise does 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,15 @@ from training.labels import as_target, task_of
 from training.layout import Layout
 from training.matrix import TRAIN, VALIDATION, Matrix
 from training.probes import ask
-from training.scoring import METRICS, resample, score, standard_error
+from training.scoring import METRICS, Array, Task, resample, score, standard_error
 
 PROBE_ROWS = 10_000
 HIDDEN_ROWS = 4_000
+FOLDS = 3
 MOST_HIDDEN = 16
 RIDGE = 1.0
-SURE = 0.01
-"""A standard error up to one point is trusted as it is; see `needed_lead`."""
+SURE, STEADY_ROWS = 0.01, 600
+"""Up to this standard error, and from so many rows, evidence is taken as it is: `needed_lead`."""
 
 Floats = npt.NDArray[np.float64]
 Models = Mapping[str, Autoencoder]
@@ -36,14 +37,17 @@ Models = Mapping[str, Autoencoder]
 
 @dataclass(frozen=True)
 class Leads:
-    """Scores of the candidates and the lines of their paired differences to the first.
+    """Scores of the candidates on `rows` rows, and how sure their leads over the first are.
 
-    `scores` and `errors` (standard errors of the lead) are shares of 1.
+    `scores` and `errors` (standard errors of the lead) are shares of 1. `refuted` names candidates
+    whose lead is not seen on the training rows.
     """
 
     criterion: str
     scores: dict[str, float]
     errors: dict[str, float]
+    rows: int
+    refuted: tuple[str, ...] = ()
 
 
 def select(
@@ -53,7 +57,7 @@ def select(
 
     `label` names the first column of ``matrix.labels``; `text` says whether its values are codes
     of strings. The keys are criterion, scores, standard_errors (of each lead over the first
-    candidate), winner and margin.
+    candidate), refuted, winner and margin.
     """
     found = None if label is None else by_label(models, matrix, name=label, text=text)
     found = found or by_hidden_columns(models, matrix)
@@ -61,32 +65,39 @@ def select(
     winner = first
     for name, value in found.scores.items():
         lead = value - found.scores[first]
-        if lead > needed_lead(found.errors[name]) and value > found.scores[winner]:
+        sure = lead > needed_lead(found.errors[name], rows=found.rows) and name not in found.refuted
+        if sure and value > found.scores[winner]:
             winner = name
     return {
         "criterion": found.criterion,
         "scores": {name: round(value, 5) for name, value in found.scores.items()},
         "standard_errors": {name: round(value, 5) for name, value in found.errors.items()},
+        "refuted": list(found.refuted),
         "winner": winner,
         "margin": round(found.scores[winner] - found.scores[first], 5),
     }
 
 
-def needed_lead(standard_error: float) -> float:
-    """How far ahead a candidate must be: its standard error, and more where that is large.
+def needed_lead(standard_error: float, *, rows: int) -> float:
+    """How far ahead a candidate must be: its standard error, and more when the evidence is thin.
 
-    Gains of a recipe are a few points at most. With few validation rows a lead of one standard
-    error is then more likely luck than gain, so the requirement grows with the square: a standard
-    error of 3 points asks for a lead of 9.
+    Gains of a recipe are a few points at most. With few validation `rows` a lead of one standard
+    error is more likely luck than gain, so the requirement grows with the square of a large
+    standard error and, below 600 rows, with the root of what is missing.
 
-    >>> [round(needed_lead(e), 4) for e in (0.004, 0.01, 0.03)]
-    [0.004, 0.01, 0.09]
+    >>> [round(needed_lead(e, rows=n), 4) for e, n in ((0.004, 5000), (0.02, 5000), (0.02, 150))]
+    [0.004, 0.04, 0.08]
     """
-    return standard_error * max(1.0, standard_error / SURE)
+    doubt = max(1.0, standard_error / SURE) * max(1.0, (STEADY_ROWS / max(1, rows)) ** 0.5)
+    return standard_error * doubt
 
 
 def by_label(models: Models, matrix: Matrix, *, name: str, text: bool) -> Leads | None:
-    """Scores of a linear probe on validation rows; None where the label cannot be probed."""
+    """Scores of a linear probe on validation rows; None where the label cannot be probed.
+
+    The same probe, cross-validated on the many more training rows, may only refute a lead: the
+    encoder saw those rows (never their labels), so that they could flatter a candidate.
+    """
     rows = [_labelled(matrix, split) for split in (TRAIN, VALIDATION)]
     values = [matrix.labels[part, 0] for part in rows]
     task = task_of(values[0], text=text)
@@ -95,12 +106,34 @@ def by_label(models: Models, matrix: Matrix, *, name: str, text: bool) -> Leads 
     known = np.unique(values[0])
     train, test = (as_target(part, task, known=known) for part in values)
     weights = resample(len(test))
-    lines = {}
+    lines, seen = {}, {}
     for candidate, model in models.items():
         codes = [embed_rows(model, matrix.take(part)) for part in rows]
         answer = ask("linear", codes[0], train, codes[1], task=task, classes=len(known))
         lines[candidate] = score(task, test, answer.predicted, weights)
-    return _leads(f"{METRICS[task]} of a linear probe of '{name}'", lines)
+        seen[candidate] = cross_validated(codes[0], train, task=task, classes=len(known))
+    leads = _leads(f"{METRICS[task]} of a linear probe of '{name}'", seen, rows=len(train))
+    refuted = tuple(
+        candidate
+        for candidate, value in leads.scores.items()
+        if value - next(iter(leads.scores.values())) < leads.errors[candidate]
+    )
+    return replace(_leads(leads.criterion, lines, rows=len(test)), refuted=refuted[1:])
+
+
+def cross_validated(
+    codes: npt.NDArray[np.float32], label: Array, *, task: Task, classes: int
+) -> Floats:
+    """Score of a linear probe on the rows it was not fitted on, under 200 resamples, [201]."""
+    fold = np.random.default_rng(0).permutation(len(label)) % FOLDS
+    predicted = np.zeros(len(label))
+    for held in range(FOLDS):
+        rest = fold != held
+        if len(np.unique(label[rest])) < 2:
+            return np.zeros(1)
+        answer = ask("linear", codes[rest], label[rest], codes[~rest], task=task, classes=classes)
+        predicted[~rest] = answer.predicted
+    return score(task, label, predicted, resample(len(label)))
 
 
 def by_hidden_columns(models: Models, matrix: Matrix) -> Leads:
@@ -115,17 +148,21 @@ def by_hidden_columns(models: Models, matrix: Matrix) -> Leads:
     weights = weights / weights.sum(axis=1, keepdims=True)
     lines = {}
     for candidate, model in models.items():
-        errors = [_unexplained(model, unit, train, test) for unit in _hidden_units(model.layout)]
+        units = _hidden_units(model.layout, test)
+        errors = [_unexplained(model, unit, train, test) for unit in units]
         lines[candidate] = 1 - weights @ np.mean(errors, axis=0)
-    return _leads("variance explained of columns hidden from the encoder", lines)
+    return _leads(
+        "variance explained of columns hidden from the encoder", lines, rows=len(test.codes)
+    )
 
 
-def _leads(criterion: str, lines: dict[str, Floats]) -> Leads:
+def _leads(criterion: str, lines: dict[str, Floats], *, rows: int) -> Leads:
     first = next(iter(lines.values()))
     return Leads(
         criterion,
         {name: float(line[0]) for name, line in lines.items()},
         {name: standard_error(line - first) for name, line in lines.items()},
+        rows,
     )
 
 
@@ -137,8 +174,11 @@ def _labelled(matrix: Matrix, split: int) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _hidden_units(layout: Layout) -> list[int]:
-    return sorted({int(unit) for unit in np.linspace(0, layout.units - 1, MOST_HIDDEN)})
+def _hidden_units(layout: Layout, rows: Prepared) -> list[int]:
+    """At most 16 columns or elements that vary in `rows`, evenly spread."""
+    varying = [u for u in range(layout.units) if _goal(rows, layout, u).var(axis=0).sum() > 1e-3]
+    places = np.linspace(0, len(varying) - 1, min(MOST_HIDDEN, len(varying))).astype(int)
+    return [varying[place] for place in places]
 
 
 def _unexplained(model: Autoencoder, unit: int, train: Prepared, test: Prepared) -> Floats:
