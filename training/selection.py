@@ -26,6 +26,7 @@ from training.scoring import METRICS, Array, Task, resample, score, standard_err
 PROBE_ROWS = 10_000
 HIDDEN_ROWS = 4_000
 FOLDS = 3
+LEAST_HIDDEN_LEAD = 0.01  # hidden columns only stand in for a label that is not known yet
 MOST_HIDDEN = 16
 RIDGE = 1.0
 SURE, STEADY_ROWS = 0.01, 600
@@ -40,13 +41,14 @@ class Leads:
     """Scores of the candidates on `rows` rows, and how sure their leads over the first are.
 
     `scores` and `errors` (standard errors of the lead) are shares of 1. `refuted` names candidates
-    whose lead is not seen on the training rows.
+    whose lead is not seen on the training rows; `least` is what a lead must be at least.
     """
 
     criterion: str
     scores: dict[str, float]
     errors: dict[str, float]
     rows: int
+    least: float = 0.0
     refuted: tuple[str, ...] = ()
 
 
@@ -65,8 +67,8 @@ def select(
     winner = first
     for name, value in found.scores.items():
         lead = value - found.scores[first]
-        sure = lead > needed_lead(found.errors[name], rows=found.rows) and name not in found.refuted
-        if sure and value > found.scores[winner]:
+        needed = max(found.least, needed_lead(found.errors[name], rows=found.rows))
+        if lead > needed and name not in found.refuted and value > found.scores[winner]:
             winner = name
     return {
         "criterion": found.criterion,
@@ -89,7 +91,7 @@ def needed_lead(standard_error: float, *, rows: int) -> float:
     [0.004, 0.04, 0.08]
     """
     doubt = max(1.0, standard_error / SURE) * max(1.0, (STEADY_ROWS / max(1, rows)) ** 0.5)
-    return standard_error * doubt
+    return float(standard_error * doubt)
 
 
 def by_label(models: Models, matrix: Matrix, *, name: str, text: bool) -> Leads | None:
@@ -151,9 +153,8 @@ def by_hidden_columns(models: Models, matrix: Matrix) -> Leads:
         units = _hidden_units(model.layout, test)
         errors = [_unexplained(model, unit, train, test) for unit in units]
         lines[candidate] = 1 - weights @ np.mean(errors, axis=0)
-    return _leads(
-        "variance explained of columns hidden from the encoder", lines, rows=len(test.codes)
-    )
+    criterion = "variance explained of columns hidden from the encoder"
+    return replace(_leads(criterion, lines, rows=len(test.codes)), least=LEAST_HIDDEN_LEAD)
 
 
 def _leads(criterion: str, lines: dict[str, Floats], *, rows: int) -> Leads:
