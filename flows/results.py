@@ -29,6 +29,7 @@ class TrainingResult(Config):
     verdict: str
     report: str
     seconds: float
+    note: str | None = Field(default=None, description="Why the label was not probed.")
 
 
 class EvaluationResult(Config):

@@ -25,6 +25,7 @@ def training(result: TrainingResult) -> str:
         ("verdict", result.verdict),
         ("report", result.report),
         ("took", f"{result.seconds:.1f} s"),
+        *([("note", f"not probed: {result.note}")] if result.note else []),
     ]
     return two_columns(rows)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flows.jobs import EvaluationJob
 from flows.results import EvaluationResult, Probe, TrainingResult
 from pipeline.bundle import REPORT, replaceable
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.progress import Progress
 from training.spec import TrainingJob
 
@@ -51,10 +51,18 @@ def conclude(job: TrainingJob, *, progress: Progress, started: float) -> Trainin
     """
     from training.fit import work_folder
 
-    label = job.label[0] if job.label else None
-    evaluation, report = assess(job.out, job.source, label=label, progress=progress)
+    label, note = job.label[0] if job.label else None, None
+    try:
+        evaluation, report = assess(job.out, job.source, label=label, progress=progress)
+    except DataError as error:
+        if label is None:
+            raise
+        # A label that cannot be probed (one value, or a key) must not cost the trained model.
+        note = str(error)
+        evaluation, report = assess(job.out, job.source, label=None, progress=progress)
     shutil.rmtree(work_folder(job.out), ignore_errors=True)
-    return training_result(job.out, evaluation, report, seconds=time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return training_result(job.out, evaluation, report, seconds=seconds, note=note)
 
 
 def finished(job: TrainingJob) -> TrainingResult | None:
@@ -96,7 +104,7 @@ def evaluate(job: EvaluationJob, *, progress: Progress) -> EvaluationResult:
 
 
 def training_result(
-    bundle: str, evaluation: Evaluation, report: Path, *, seconds: float
+    bundle: str, evaluation: Evaluation, report: Path, *, seconds: float, note: str | None = None
 ) -> TrainingResult:
     """What `train` answers about a sealed and evaluated bundle."""
     return TrainingResult(
@@ -109,6 +117,7 @@ def training_result(
         verdict=evaluation.verdict.text,
         report=str(report),
         seconds=seconds,
+        note=note,
     )
 
 

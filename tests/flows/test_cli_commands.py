@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -31,6 +32,23 @@ def test_the_label_is_never_an_input(cli_here: Cli, bundle: Path) -> None:
     told = cli_here("inspect", bundle, "--json").document
     assert told["features"] == {"number": 2, "category": 1, "boolean": 1}
     assert told["labels"] == ["late"]
+
+
+def test_a_label_that_cannot_be_probed_does_not_cost_the_model(
+    bundle: Path, table: Cli, folder_of: Cli, tmp_path: Path
+) -> None:
+    from flows.verbs import conclude
+    from pipeline.progress import Silent
+    from training.spec import TrainingJob
+
+    out = shutil.copytree(bundle, tmp_path / "model")
+    rows = table()
+    source = folder_of(tmp_path / "in", rows.append_column("same", pa.repeat(1, len(rows))))
+    job = TrainingJob(source=str(source), out=str(out), label=("same",))
+    told = conclude(job, progress=Silent(), started=0.0)
+    assert told.probe is None
+    assert "label 'same' needs two values" in (told.note or "")
+    assert Path(told.report).is_file()
 
 
 def test_embed_publishes_and_repeats_as_a_no_op(
@@ -137,7 +155,8 @@ def test_train_says_it_in_lines_for_people_and_needs_no_label(
     from_a_file: tuple[Path, Any],
 ) -> None:
     assert from_a_file[1].code == 0
-    assert [line.split()[0] for line in from_a_file[1].out.splitlines()] == [
+    lines = from_a_file[1].out.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
         *("bundle", "recipe", "verdict", "report", "took")
     ]
 

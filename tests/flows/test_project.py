@@ -77,3 +77,10 @@ def test_a_refresh_needs_all_three_tables(tmp_path: Path) -> None:
     path = written(tmp_path, TRAIN + '[refresh]\nmodels = "m"\n')
     with pytest.raises(ConfigError, match=r"must have a table \[embed\], found none"):
         refresh_job(path)
+
+
+def test_the_project_file_of_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    job = refresh_job(written(tmp_path, example))
+    assert job.train.columns["terminal"].kind == "category"
