@@ -14,36 +14,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from pipeline.errors import DataError, PublishError
-from pipeline.feed import NULL_INT, flat, to_timestamps
 from pipeline.progress import Progress, Silent
-from pipeline.prologue import Prologue
-from pipeline.schema import FeatureSchema, infer
-from pipeline.shards import read_batches
+from pipeline.schema import FeatureSchema
 from pipeline.source import Source, open_source
 from pipeline.storage import lock
 from training.autoencoder import Autoencoder
 from training.candidates import make, training_moments
 from training.checkpoint import RECORD, Checkpoint
-from training.labels import LabelCoder
 from training.layout import Layout
-from training.matrix import TRAIN, VALIDATION, Matrix, MatrixWriter
+from training.matrix import TRAIN, Matrix
+from training.preparation import (
+    HELD_OUT,
+    fit_prologue,
+    infer_schema,
+    make_split,
+    write_matrix,
+)
 from training.recipes import AUTO, CANDIDATES, concrete
 from training.selection import select
 from training.spec import EncoderSpec, TrainingConfig, TrainingJob, default_dim
-from training.split import Split
 from training.tensors import replace
 
 FORMAT = 1
-SAMPLE_ROWS = 10_000
-HELD_OUT_ROWS = 2_000
 LEAST_ROWS = 10
-ROWS_PER_BATCH = 16_384
 
 
 def work_folder(out: str | Path) -> Path:
@@ -87,8 +84,8 @@ def _train(
 ) -> None:
     """Leave the checkpoint of `job` in the folder ``result``."""
     split = make_split(job, schema, source)
-    prologue = _prologue(work, job, schema, source, split, progress)
-    matrix = _matrix(work, job, schema, source, split, prologue, progress)
+    prologue = fit_prologue(work, job, schema, source, split, progress)
+    matrix = write_matrix(work, job, schema, source, split, prologue, progress)
     with _threads(job.training.threads):
         spec, module, history, selection = learn(
             job.recipe,
@@ -108,7 +105,7 @@ def _train(
         prologue=prologue,
         module=module,
         split=split,
-        held_out=pq.read_table(work / "held_out.parquet"),
+        held_out=pq.read_table(work / HELD_OUT),
         history=history,
         selection=selection,
         training_data={"fingerprint": source.fingerprint, "rows": len(matrix.where(TRAIN))},
@@ -158,47 +155,6 @@ def learn(
     return winner.spec, winner, history, selection
 
 
-def infer_schema(job: TrainingJob, source: Source) -> FeatureSchema:
-    """The contract of the source's columns, with the roles that `job` gives them."""
-    names = source.arrow_schema.names
-    batches, rows = [], 0
-    if names:
-        for batch in read_batches(source, columns=names, rows_per_batch=SAMPLE_ROWS):
-            batches.append(batch)
-            rows += batch.num_rows
-            if rows >= SAMPLE_ROWS:
-                break
-    sample = pa.Table.from_batches(batches) if batches else source.arrow_schema.empty_table()
-    return infer(
-        source.arrow_schema,
-        sample,
-        keys=job.key,
-        labels=job.label,
-        event_time=job.event_time,
-        ignore=job.ignore,
-        overrides=job.columns,
-    )
-
-
-def make_split(job: TrainingJob, schema: FeatureSchema, source: Source) -> Split:
-    """By time with an event time that varies, else by key, else by position."""
-    column = schema.event_time
-    if column is not None:
-        micros = [
-            to_timestamps(flat(batch, column.name), column)
-            for batch in read_batches(source, columns=[column.name])
-        ]
-        by_time = Split.by_time(
-            column.name,
-            np.concatenate(micros) if micros else np.array([NULL_INT]),
-            seed=job.seed,
-        )
-        if by_time is not None:
-            return by_time
-    keys = tuple(key.name for key in schema.keys)
-    return Split("key", keys, (), job.seed) if keys else Split("position", (), (), job.seed)
-
-
 def _claim(work: Path, job: TrainingJob, source: Source) -> None:
     """Empty the folder when it holds the state of another job or source."""
     asked = json.dumps([FORMAT, source.fingerprint, job.model_dump(mode="json")])
@@ -211,88 +167,6 @@ def _claim(work: Path, job: TrainingJob, source: Source) -> None:
             elif path.name != "lock":
                 path.unlink()
         replace(mark, fingerprint)
-
-
-def _rows(
-    job: TrainingJob, schema: FeatureSchema, source: Source, split: Split
-) -> Iterator[tuple[pa.RecordBatch, Any, Any]]:
-    """The rows to be used with their parts, and which of them may be held out for the gate."""
-    names = [column.name for column in schema.features]
-    names += [
-        name for name in (*split.columns, *(c.name for c in schema.labels)) if name not in names
-    ]
-    share = job.training.max_rows / source.rows
-    held_share = min(1.0, 2 * HELD_OUT_ROWS / (0.1 * min(source.rows, job.training.max_rows)))
-    first_row = 0
-    for batch in read_batches(source, columns=names, rows_per_batch=ROWS_PER_BATCH):
-        parts = split.assign(batch, first_row)
-        held = split.picks(batch, first_row, share=share * held_share)
-        picked = split.picks(batch, first_row, share=share)
-        first_row += batch.num_rows
-        if share < 1:
-            mask = pa.array(picked)
-            batch, parts, held = batch.filter(mask), parts[picked], held[picked]
-        yield batch, parts, held
-
-
-def _prologue(
-    work: Path,
-    job: TrainingJob,
-    schema: FeatureSchema,
-    source: Source,
-    split: Split,
-    progress: Progress,
-) -> Prologue:
-    path = work / "prologue.json"
-    if path.exists():
-        return Prologue.from_json(json.loads(path.read_bytes()))
-
-    def training_rows() -> Iterator[pa.RecordBatch]:
-        for batch, parts, _ in _rows(job, schema, source, split):
-            progress.advance(batch.num_rows)
-            yield batch.filter(pa.array(parts == TRAIN))
-
-    progress.start("statistics", min(source.rows, job.training.max_rows))
-    prologue = Prologue.fit(training_rows(), schema)
-    progress.finish()
-    replace(path, json.dumps(prologue.to_json()).encode())
-    return prologue
-
-
-def _matrix(
-    work: Path,
-    job: TrainingJob,
-    schema: FeatureSchema,
-    source: Source,
-    split: Split,
-    prologue: Prologue,
-    progress: Progress,
-) -> Matrix:
-    """The prepared rows on disk; written again from the start when a kill left them unfinished."""
-    folder, done = work / "matrix", work / "matrix.done"
-    if done.exists():
-        return Matrix.open(folder)
-    coder = LabelCoder(tuple(column.name for column in schema.labels))
-    features = [column.name for column in schema.features]
-    kept: list[pa.RecordBatch] = []
-    progress.start("prepare", min(source.rows, job.training.max_rows))
-    with MatrixWriter(
-        folder,
-        numbers=len(prologue.numeric_slots),
-        ranks=len(prologue.ranked_slots),
-        categories=len(prologue.code_columns),
-        labels=len(coder.names),
-    ) as writer:
-        for batch, parts, held in _rows(job, schema, source, split):
-            writer.append(prologue.run(batch), split=parts, labels=coder.code(batch))
-            kept.append(batch.select(features).filter(pa.array(held & (parts == VALIDATION))))
-            progress.advance(batch.num_rows)
-    progress.finish()
-    buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_batches(kept).slice(0, HELD_OUT_ROWS), buffer)
-    replace(work / "held_out.parquet", buffer.getvalue().to_pybytes())
-    replace(done, b"")
-    return Matrix.open(folder)
 
 
 def _is_text(schema: FeatureSchema) -> bool:

@@ -1,0 +1,155 @@
+"""Before training: what the columns mean, who learns from which rows, and the prepared matrix.
+
+Each step leaves its result in the work folder and is not done again after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.feed import NULL_INT, flat, to_timestamps
+from pipeline.progress import Progress
+from pipeline.prologue import Prologue
+from pipeline.schema import FeatureSchema, infer
+from pipeline.shards import read_batches
+from pipeline.source import Source
+from training.labels import LabelCoder
+from training.matrix import TRAIN, VALIDATION, Matrix, MatrixWriter
+from training.spec import TrainingJob
+from training.split import Split
+from training.tensors import replace
+
+SAMPLE_ROWS = 10_000
+HELD_OUT, HELD_OUT_ROWS = "held_out.parquet", 2_000
+ROWS_PER_BATCH = 16_384
+
+
+def infer_schema(job: TrainingJob, source: Source) -> FeatureSchema:
+    """The contract of the source's columns, with the roles that `job` gives them."""
+    names = source.arrow_schema.names
+    batches, rows = [], 0
+    if names:
+        for batch in read_batches(source, columns=names, rows_per_batch=SAMPLE_ROWS):
+            batches.append(batch)
+            rows += batch.num_rows
+            if rows >= SAMPLE_ROWS:
+                break
+    sample = pa.Table.from_batches(batches) if batches else source.arrow_schema.empty_table()
+    return infer(
+        source.arrow_schema,
+        sample,
+        keys=job.key,
+        labels=job.label,
+        event_time=job.event_time,
+        ignore=job.ignore,
+        overrides=job.columns,
+    )
+
+
+def make_split(job: TrainingJob, schema: FeatureSchema, source: Source) -> Split:
+    """By time with an event time that varies, else by key, else by position."""
+    column = schema.event_time
+    if column is not None:
+        micros = [
+            to_timestamps(flat(batch, column.name), column)
+            for batch in read_batches(source, columns=[column.name])
+        ]
+        by_time = Split.by_time(
+            column.name,
+            np.concatenate(micros) if micros else np.array([NULL_INT]),
+            seed=job.seed,
+        )
+        if by_time is not None:
+            return by_time
+    keys = tuple(key.name for key in schema.keys)
+    return Split("key", keys, (), job.seed) if keys else Split("position", (), (), job.seed)
+
+
+def fit_prologue(
+    work: Path,
+    job: TrainingJob,
+    schema: FeatureSchema,
+    source: Source,
+    split: Split,
+    progress: Progress,
+) -> Prologue:
+    """The prologue fitted on the training rows, in one pass."""
+    path = work / "prologue.json"
+    if path.exists():
+        return Prologue.from_json(json.loads(path.read_bytes()))
+
+    def training_rows() -> Iterator[pa.RecordBatch]:
+        for batch, parts, _ in _rows(job, schema, source, split):
+            progress.advance(batch.num_rows)
+            yield batch.filter(pa.array(parts == TRAIN))
+
+    progress.start("statistics", min(source.rows, job.training.max_rows))
+    prologue = Prologue.fit(training_rows(), schema)
+    progress.finish()
+    replace(path, json.dumps(prologue.to_json()).encode())
+    return prologue
+
+
+def write_matrix(
+    work: Path,
+    job: TrainingJob,
+    schema: FeatureSchema,
+    source: Source,
+    split: Split,
+    prologue: Prologue,
+    progress: Progress,
+) -> Matrix:
+    """The prepared rows on disk; written again from the start when a kill left them unfinished."""
+    folder, done = work / "matrix", work / "matrix.done"
+    if done.exists():
+        return Matrix.open(folder)
+    coder = LabelCoder(tuple(column.name for column in schema.labels))
+    features = [column.name for column in schema.features]
+    kept: list[pa.RecordBatch] = []
+    progress.start("prepare", min(source.rows, job.training.max_rows))
+    with MatrixWriter(
+        folder,
+        numbers=len(prologue.numeric_slots),
+        ranks=len(prologue.ranked_slots),
+        categories=len(prologue.code_columns),
+        labels=len(coder.names),
+    ) as writer:
+        for batch, parts, held in _rows(job, schema, source, split):
+            writer.append(prologue.run(batch), split=parts, labels=coder.code(batch))
+            kept.append(batch.select(features).filter(pa.array(held & (parts == VALIDATION))))
+            progress.advance(batch.num_rows)
+    progress.finish()
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_batches(kept).slice(0, HELD_OUT_ROWS), buffer)
+    replace(work / HELD_OUT, buffer.getvalue().to_pybytes())
+    replace(done, b"")
+    return Matrix.open(folder)
+
+
+def _rows(
+    job: TrainingJob, schema: FeatureSchema, source: Source, split: Split
+) -> Iterator[tuple[pa.RecordBatch, Any, Any]]:
+    """The rows to be used with their parts, and which of them may be held out for the gate."""
+    names = [column.name for column in schema.features]
+    names += [
+        name for name in (*split.columns, *(c.name for c in schema.labels)) if name not in names
+    ]
+    share = job.training.max_rows / source.rows
+    held_share = min(1.0, 2 * HELD_OUT_ROWS / (0.1 * min(source.rows, job.training.max_rows)))
+    first_row = 0
+    for batch in read_batches(source, columns=names, rows_per_batch=ROWS_PER_BATCH):
+        parts = split.assign(batch, first_row)
+        held = split.picks(batch, first_row, share=share * held_share)
+        picked = split.picks(batch, first_row, share=share)
+        first_row += batch.num_rows
+        if share < 1:
+            mask = pa.array(picked)
+            batch, parts, held = batch.filter(mask), parts[picked], held[picked]
+        yield batch, parts, held
