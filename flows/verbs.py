@@ -53,7 +53,9 @@ def conclude(job: TrainingJob, *, progress: Progress, started: float) -> Trainin
 
     label, note = job.label[0] if job.label else None, None
     try:
-        evaluation, report = assess(job.out, job.source, label=label, progress=progress)
+        evaluation, report = assess(
+            job.out, job.source, label=label, needs_label=False, progress=progress
+        )
     except DataError as error:
         if label is None:
             raise
@@ -79,13 +81,24 @@ def finished(job: TrainingJob) -> TrainingResult | None:
 
 
 def assess(
-    bundle: str, source: str, *, label: str | None, test: str | None = None, progress: Progress
+    bundle: str,
+    source: str,
+    *,
+    label: str | None,
+    test: str | None = None,
+    needs_label: bool = True,
+    progress: Progress,
 ) -> tuple[Evaluation, Path]:
-    """The evaluation of a bundle, and its report, written into the bundle's `report` folder."""
+    """The evaluation of a bundle, and its report, written into the bundle's `report` folder.
+
+    Without `needs_label`, a label that cannot be probed is noted in the report and no error.
+    """
     from training.evaluation import evaluate
     from training.report import write_report
 
-    evaluation = evaluate(bundle, source, label, test=test, progress=progress)
+    evaluation = evaluate(
+        bundle, source, label, test=test, needs_label=needs_label, progress=progress
+    )
     return evaluation, write_report(bundle, evaluation)
 
 

@@ -35,7 +35,8 @@ class JobReport(Config):
     """What an embedding job did.
 
     `computed`, `reused` and `resumed` count parts: made now, taken over from the previous version,
-    found finished from a killed run. `published` is False when this very work was there already.
+    found finished from a killed run; `computed_rows` and `rows_per_second` count the rows of the
+    first. `published` is False when this very work was there already.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class JobReport(Config):
     parts: int
     rows: int
     computed: int
+    computed_rows: int
     reused: int
     resumed: int
     published: bool
@@ -88,10 +90,8 @@ def embed(
                 "what was published before is untouched"
             ) from None
     seconds = time.monotonic() - started
-    rows = report.rows if report.published else 0
-    return report.model_copy(
-        update={"seconds": seconds, "rows_per_second": rows / seconds if seconds else 0.0}
-    )
+    speed = report.computed_rows / seconds if seconds else 0.0
+    return report.model_copy(update={"seconds": seconds, "rows_per_second": speed})
 
 
 def _run(
@@ -111,6 +111,7 @@ def _run(
         parts=len(shards),
         rows=source.rows,
         computed=0,
+        computed_rows=0,
         reused=0,
         resumed=0,
         published=False,
@@ -141,6 +142,7 @@ def _run(
         report = report.model_copy(
             update={
                 "computed": len(todo),
+                "computed_rows": sum(shard.rows for shard in todo),
                 "resumed": resumed,
                 "reused": reused,
                 "published": True,

@@ -17,7 +17,8 @@ class Layout:
 
     A *unit* is what corruption hits as a whole: a column with all its views, or one element of a
     vector. `numeric_missing` and `ranked_missing` give, for each slot, the numeric slot that says
-    whether the cell was null, or -1. `reranked` marks values that `ranked` shows once more.
+    whether the cell was null, or -1. `reranked` marks values that `ranked` shows once more,
+    `waves` the places of times in day, week and year.
     `cardinalities` are the codes of each category column, `classes` those of its reconstruction.
     """
 
@@ -31,6 +32,7 @@ class Layout:
     numeric_weights: tuple[float, ...]
     ranked_weights: tuple[float, ...]
     reranked: tuple[bool, ...]
+    waves: tuple[bool, ...]
     cardinalities: tuple[int, ...]
     classes: tuple[int, ...]
 
@@ -79,6 +81,7 @@ class Layout:
             reranked=tuple(
                 slot.view == "value" and slot.column in ranked_columns for slot in numeric
             ),
+            waves=tuple(slot.view.startswith(("sin:", "cos:")) for slot in numeric),
             cardinalities=tuple(prologue.cardinalities),
             classes=tuple(prologue.classes),
         )

@@ -136,10 +136,12 @@ def components(moments: Moments, layout: Layout, *, dim: int, reads: str) -> Com
 def _read(moments: Moments, layout: Layout, reads: str) -> npt.NDArray[np.int64]:
     use = np.ones(len(moments.mean), bool)
     numbers, ranks = len(layout.numeric_units), len(layout.ranked_units)
+    # Six waves a time column would take the first components from columns that have one value.
+    use[:numbers] = ~np.array(layout.waves, bool)
     if reads == "standardised":
         use[numbers : numbers + ranks] = False
     elif reads == "ranked":
-        use[:numbers] = ~np.array(layout.reranked, bool)
+        use[:numbers] &= ~np.array(layout.reranked, bool)
     return np.flatnonzero(use)
 
 
