@@ -29,7 +29,7 @@ class TrainingResult(Config):
     verdict: str
     report: str
     seconds: float
-    note: str | None = Field(default=None, description="Why the label was not probed.")
+    notes: tuple[str, ...] = Field(default=(), description="What else a reader should know.")
 
 
 class EvaluationResult(Config):

@@ -25,7 +25,7 @@ def training(result: TrainingResult) -> str:
         ("verdict", result.verdict),
         ("report", result.report),
         ("took", f"{result.seconds:.1f} s"),
-        *([("note", f"not probed: {result.note}")] if result.note else []),
+        *[("note", note) for note in result.notes],
     ]
     return two_columns(rows)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flows.jobs import EvaluationJob
 from flows.results import EvaluationResult, Probe, TrainingResult
 from pipeline.bundle import REPORT, replaceable
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError
 from pipeline.progress import Progress
 from training.spec import TrainingJob
 
@@ -51,20 +51,13 @@ def conclude(job: TrainingJob, *, progress: Progress, started: float) -> Trainin
     """
     from training.fit import work_folder
 
-    label, note = job.label[0] if job.label else None, None
-    try:
-        evaluation, report = assess(
-            job.out, job.source, label=label, needs_label=False, progress=progress
-        )
-    except DataError as error:
-        if label is None:
-            raise
-        # A label that cannot be probed (one value, or a key) must not cost the trained model.
-        note = str(error)
-        evaluation, report = assess(job.out, job.source, label=None, progress=progress)
+    label = job.label[0] if job.label else None
+    # A label that cannot be probed (one value, or a key) must not cost the trained model.
+    evaluation, report = assess(
+        job.out, job.source, label=label, needs_label=False, progress=progress
+    )
     shutil.rmtree(work_folder(job.out), ignore_errors=True)
-    seconds = time.monotonic() - started
-    return training_result(job.out, evaluation, report, seconds=seconds, note=note)
+    return training_result(job.out, evaluation, report, seconds=time.monotonic() - started)
 
 
 def finished(job: TrainingJob) -> TrainingResult | None:
@@ -117,7 +110,7 @@ def evaluate(job: EvaluationJob, *, progress: Progress) -> EvaluationResult:
 
 
 def training_result(
-    bundle: str, evaluation: Evaluation, report: Path, *, seconds: float, note: str | None = None
+    bundle: str, evaluation: Evaluation, report: Path, *, seconds: float
 ) -> TrainingResult:
     """What `train` answers about a sealed and evaluated bundle."""
     return TrainingResult(
@@ -130,7 +123,7 @@ def training_result(
         verdict=evaluation.verdict.text,
         report=str(report),
         seconds=seconds,
-        note=note,
+        notes=evaluation.notes,
     )
 
 

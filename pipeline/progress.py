@@ -23,8 +23,8 @@ class Silent:
 
     >>> quiet: Progress = Silent()
     >>> quiet.start("rows", 3)
-    ... quiet.advance(3, loss=0.5)
-    ... quiet.finish()
+    >>> quiet.advance(3, loss=0.5)
+    >>> quiet.finish()
     """
 
     def start(self, what: str, total: int | None) -> None:
