@@ -14,12 +14,14 @@ import torch
 
 from export.adversary import adversarial_rows
 from export.models import CORE, DECODER, LOOKUP, widths
+from export.parity import Array
 from export.runtime import Arrays, Runtime, count
 from export.trace import INPUTS, output_name
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed
 from pipeline.schema import OUTPUT_NAMES
 
 if TYPE_CHECKING:
+    from training.autoencoder import Autoencoder
     from training.checkpoint import Checkpoint
 
 EMBEDDING, ERROR = OUTPUT_NAMES
@@ -29,12 +31,16 @@ SHOWN_DECODER = "decoder that also shows its reconstruction before it becomes co
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one origin: model inputs by column name, and the module's own answers."""
+    """Rows of one origin: model inputs by column name, and the module's own answers.
+
+    `rounding` is how far float32 alone moves each answer, measured against float64.
+    """
 
     name: str
     feeds: Arrays
     prepared: Arrays
     answers: Arrays
+    rounding: dict[str, float]
 
 
 class Candidate:
@@ -45,6 +51,7 @@ class Candidate:
         self.prologue = checkpoint.prologue
         self.shape = widths(checkpoint)
         self._module = copy.deepcopy(checkpoint.module).cpu().eval()
+        self._exact = copy.deepcopy(self._module).double()
         self._runtimes: dict[tuple[str, int], Runtime] = {}
 
     @cached_property
@@ -132,6 +139,21 @@ class Candidate:
         matrices.append(prepared.get("codes", empty.astype(np.int64)))
         with torch.inference_mode():
             tensors = [torch.from_numpy(matrix) for matrix in matrices]
-            embedding = self._module.embed(*tensors).numpy()
-            error = self._module.reconstruction_error(*tensors).numpy()
-        return Rows(name, feeds, prepared, {EMBEDDING: embedding, ERROR: error})
+            answers = _answers(self._module, tensors)
+            wide = [one.double() if one.is_floating_point() else one for one in tensors]
+            exact = _answers(self._exact, wide)
+        rounding = {one: _largest_difference(answers[one], exact[one]) for one in answers}
+        return Rows(name, feeds, prepared, answers, rounding)
+
+
+def _largest_difference(left: Array, right: Array) -> float:
+    """Over the finite elements; those that are not are refused elsewhere."""
+    both = np.isfinite(left) & np.isfinite(right)
+    return float(np.abs(left[both] - right[both]).max(initial=0))
+
+
+def _answers(module: Autoencoder, tensors: list[torch.Tensor]) -> Arrays:
+    return {
+        EMBEDDING: module.embed(*tensors).numpy(),
+        ERROR: module.reconstruction_error(*tensors).numpy(),
+    }

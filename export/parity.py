@@ -27,12 +27,14 @@ def agree(
     *,
     rows: Mapping[str, Array],
     tolerance: float = TOLERANCE,
+    rounding: float = 0.0,
 ) -> float:
     """The largest difference between `expected` and `found`, both [N, …]; `rows` names them.
 
     Raises:
         ParityError: if shapes differ, or a value is off by more than
-            ``tolerance + tolerance * max|expected|``, or is not a number in one of the two.
+            ``tolerance + tolerance * max|expected| + 2 * rounding``, or is not a number in one of
+            the two. `rounding` is what float32 itself costs; both sides may be off by it.
     """
     if expected.shape != found.shape:
         raise ParityError(
@@ -43,9 +45,8 @@ def agree(
     left, right = expected.astype(np.float64), found.astype(np.float64)
     with np.errstate(invalid="ignore"):
         apart = np.where(left == right, 0.0, np.abs(left - right)).reshape(len(left), -1)
-    allowed = tolerance + tolerance * float(
-        np.max(np.abs(left), where=np.isfinite(left), initial=0)
-    )
+    largest = float(np.max(np.abs(left), where=np.isfinite(left), initial=0))
+    allowed = tolerance + tolerance * largest + 2 * rounding
     wrong = ~(apart <= allowed)
     if wrong.any():
         worst = np.where(np.isnan(apart), np.inf, apart).max(axis=1)
