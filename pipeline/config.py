@@ -77,7 +77,7 @@ def parse_bytes(text: str) -> int:
     """
     match = _SIZE.match(text)
     if match is None:
-        raise ValueError(f"a size such as 2GB or 512MiB is required, found {text!r}")
+        raise ValueError("a size such as 2GB or 512MiB is required")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

@@ -201,11 +201,13 @@ def _mark(root: Path) -> None:
 
 
 def _require_ours(root: Path) -> None:
+    if not root.exists():
+        raise DestinationError(f"{root} does not exist; check the path")
     try:
         found = json.loads((root / _MARK).read_bytes())["format"]
     except (OSError, ValueError, KeyError, TypeError):
         raise DestinationError(
-            f"{root} must be empty or a destination of parquet2vec, found other files or nothing; "
+            f"{root} must be empty or a destination of parquet2vec, found neither; "
             "choose another folder"
         ) from None
     if found > FORMAT:
