@@ -12,7 +12,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from pipeline.errors import ParityError
-from pipeline.runtime import session
+from pipeline.runtime import Session
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -27,15 +27,15 @@ class Runtime:
     def __init__(self, model: bytes | onnx.ModelProto, *, threads: int = 1) -> None:
         serialised = model if isinstance(model, bytes) else model.SerializeToString()
         with _refusals("ONNX Runtime cannot load the exported model"):
-            self._session = session(serialised, threads=threads)
-        self.inputs = tuple(one.name for one in self._session.get_inputs())
-        self.outputs = tuple(one.name for one in self._session.get_outputs())
+            self._session = Session(serialised, threads=threads)
+        self.inputs = self._session.inputs
+        self.outputs = self._session.outputs
 
     def __call__(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """The outputs for `feeds`, of which those that the model reads are taken."""
         taken = {name: feeds[name] for name in self.inputs}
         with _refusals(f"the exported model cannot run {count(feeds)} rows in ONNX Runtime"):
-            answers = self._session.run(None, taken)
+            answers = self._session.run(self.outputs, taken)
         return dict(zip(self.outputs, answers, strict=True))
 
 

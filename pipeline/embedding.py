@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,17 +13,15 @@ from pathlib import Path
 import onnxruntime
 import pyarrow as pa
 
-from pipeline import limits, storage
+from pipeline import storage
+from pipeline.budget import Budget
 from pipeline.bundle import Bundle
-from pipeline.config import EmbeddingJob, parse_bytes
+from pipeline.config import EmbeddingJob
 from pipeline.encoder import Encoder, Scorer
 from pipeline.errors import BundleError, DataError
-from pipeline.parts import ROWS_PER_GROUP, PartWriter, part_batch
+from pipeline.parts import PartWriter, part_batch
 from pipeline.publishing import PartReport, Stage
-from pipeline.schema import FeatureSchema
 from pipeline.shards import Shard, read_batches
-
-_SMALLEST_BATCH = 1_024
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class ShardPlan:
     stage: str
     run_id: str
     schema: bytes
-    rows_per_batch: int
+    budget: Budget
 
     def part_name(self, shard: Shard) -> str:
         """The run stands in the name, so that parts of two runs are never read as one table."""
@@ -49,8 +48,19 @@ class ShardPlan:
 def embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
     """Write the part of one shard into the stage: temporary name, sync, rename, sidecar.
 
-    The bytes depend on nothing but the model, the options and the shard.
+    The bytes depend on nothing but the model, the options and the shard. However many threads a
+    process calls this from, no more than the budget's workers run at a time.
     """
+    with _slots(plan.budget.workers):
+        return _embed_shard(plan, shard)
+
+
+@lru_cache(maxsize=1)
+def _slots(workers: int) -> threading.Semaphore:
+    return threading.Semaphore(workers)
+
+
+def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
     stage, name = Stage(Path(plan.stage)), plan.part_name(shard)
     temporary = stage.folder / f"{name}.tmp"
     schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
@@ -87,7 +97,7 @@ def _embedded(plan: ShardPlan, shard: Shard, schema: pa.Schema) -> Iterator[pa.R
     batches = read_batches(
         shard,
         columns=list(dict.fromkeys([*passed, *names])),
-        rows_per_batch=plan.rows_per_batch,
+        rows_per_batch=plan.budget.rows_per_batch,
         dictionary=[c.name for c in contract.by_kind("category") if "string" in c.type],
     )
     for batch in batches:
@@ -108,19 +118,6 @@ def _models(bundle: str, fingerprint: str, scores: bool) -> tuple[Encoder, Score
 def _located(error: DataError, shard: Shard) -> DataError:
     path = shard.file.path
     return error if path in str(error) else DataError(f"{path}: {error}")
-
-
-def rows_per_batch(job: EmbeddingJob, schema: FeatureSchema) -> int:
-    """Rows that one thread may hold at a time, so that all threads keep to the memory bound.
-
-    A value of a feature is counted four times 8 bytes: decoded, converted, in a block, in Arrow's
-    reader.
-    """
-    memory = parse_bytes(job.memory) if job.memory else limits.DEFAULT_MEMORY
-    threads = job.threads or limits.threads()
-    width = sum(column.length or 1 for column in schema.features)
-    affordable = memory // (2 * threads * width * 8 * 4)
-    return max(_SMALLEST_BATCH, min(ROWS_PER_GROUP, affordable))
 
 
 def options_of(job: EmbeddingJob) -> dict[str, object]:

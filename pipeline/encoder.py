@@ -19,7 +19,7 @@ import pyarrow.types as pt
 from pipeline.bundle import Bundle
 from pipeline.errors import DataError, SchemaError
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, flat, to_input
-from pipeline.runtime import session
+from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema, differences
 
 _NULL_CODE = 1
@@ -37,9 +37,9 @@ class Encoder:
         self.schema: FeatureSchema = bundle.manifest.feature_schema
         self.dim: int = bundle.manifest.dim
         self.fingerprint: str = bundle.fingerprint
-        self._core = session(bundle.read("core.onnx"), threads=threads)
+        self._core = Session(bundle.read("core.onnx"), threads=threads)
         strings = bundle.has("lookup.onnx")
-        self._lookup = session(bundle.read("lookup.onnx")) if strings else None
+        self._lookup = Session(bundle.read("lookup.onnx")) if strings else None
         self._numbers = self.schema.by_kind("number", "boolean")
         self._times = self.schema.by_kind("timestamp")
         self._categories = self.schema.by_kind("category")
@@ -112,7 +112,7 @@ class Scorer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._schema = bundle.manifest.feature_schema
-        self._session = session(bundle.read("scorer.onnx"))
+        self._session = Session(bundle.read("scorer.onnx"))
 
     def score(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
         """The reconstruction error of every row, float32 [rows]."""

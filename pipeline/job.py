@@ -15,10 +15,10 @@ from functools import partial
 import onnxruntime
 import pyarrow as pa
 
-from pipeline import limits
+from pipeline import budget
 from pipeline.bundle import Bundle
 from pipeline.config import Config, EmbeddingJob
-from pipeline.embedding import ShardPlan, digest, embed_shard, options_of, rows_per_batch
+from pipeline.embedding import ShardPlan, digest, embed_shard, options_of
 from pipeline.errors import BundleError, ConfigError, PublishError
 from pipeline.parts import part_schema
 from pipeline.progress import Progress, Silent
@@ -127,11 +127,11 @@ def _run(
             stage=str(stage.folder),
             run_id=run_id,
             schema=schema.serialize().to_pybytes(),
-            rows_per_batch=rows_per_batch(job, bundle.manifest.feature_schema),
+            budget=budget.plan(job, bundle, source),
         )
         done, resumed, reused = _find_finished(plan, shards, stage, destination)
         todo = [shard for shard in shards if plan.part_name(shard) not in done]
-        mapper = map_shards or partial(on_threads, threads=job.threads or limits.threads())
+        mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
         progress.start("rows", sum(shard.rows for shard in todo))
         for part in mapper(partial(embed_shard, plan), todo):
             done[part.name] = part

@@ -32,7 +32,7 @@ from pipeline.feed import (
     feed,
 )
 from pipeline.graph import DOUBLE, FLOAT, INT64, STRING, GraphBuilder
-from pipeline.runtime import session
+from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema
 from pipeline.transforms import Categories, Scalars, TableFit, Vectors
 
@@ -121,12 +121,12 @@ class Prologue:
         return [v for v in self.vectors.columns if 0 < v.missing < 1]
 
     @cached_property
-    def _session(self) -> Any:
-        return session(self.to_model().SerializeToString())
+    def _session(self) -> Session:
+        return Session(self.to_model().SerializeToString())
 
     def run(self, batch: pa.RecordBatch | pa.Table) -> Prepared:
         """The prepared rows of `batch`, through ONNX Runtime."""
-        outputs = [output.name for output in self._session.get_outputs()]
+        outputs = self._session.outputs
         values = self._session.run(outputs, feed(batch, self.schema))
         found = dict(zip(outputs, values, strict=True))
         rows = batch.num_rows

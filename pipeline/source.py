@@ -43,6 +43,7 @@ class SourceFile:
     bytes: int
     mtime_ns: int
     row_groups: tuple[RowGroup, ...]
+    columns: int
     partitions: tuple[tuple[str, str | None], ...]
 
     @property
@@ -201,7 +202,13 @@ def _open_file(path: Path, base: Path) -> tuple[SourceFile, pa.Schema]:
             )
         schema = schema.append(pa.field(name, pa.string()))
     file = SourceFile(
-        str(path), str(relative), status.st_size, status.st_mtime_ns, row_groups, partitions
+        path=str(path),
+        relative=str(relative),
+        bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        row_groups=row_groups,
+        columns=metadata.num_columns,
+        partitions=partitions,
     )
     return file, schema
 

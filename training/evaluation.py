@@ -16,7 +16,7 @@ from pipeline.encoder import Encoder
 from pipeline.errors import DataError, SchemaError
 from pipeline.progress import Progress, Silent
 from pipeline.prologue import Prologue
-from pipeline.runtime import session
+from pipeline.runtime import Session
 from pipeline.schema import FeatureSchema, did_you_mean
 from pipeline.shards import read_batches
 from pipeline.source import Source, open_source
@@ -82,10 +82,10 @@ def open_model(bundle: Bundle) -> Model:
     """The functions of a bundle that an evaluation calls."""
     manifest = bundle.manifest
     encoder = Encoder.open(bundle.path)
-    decoder = session(bundle.read("decoder.onnx"))
+    decoder = Session(bundle.read("decoder.onnx"))
     prologue = Prologue.from_json(json.loads(bundle.read("spec.json"))["prologue"])
-    outputs = [output.name for output in decoder.get_outputs()]
-    entry = decoder.get_inputs()[0].name
+    outputs = decoder.outputs
+    (entry,) = decoder.inputs
 
     def decode(codes: Matrix) -> dict[str, Raw]:
         runs = [decoder.run(outputs, {entry: part}) for part in _parts(codes)]

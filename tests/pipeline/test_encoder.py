@@ -10,7 +10,7 @@ from pipeline import Encoder
 from pipeline.bundle import Bundle
 from pipeline.errors import DataError, SchemaError
 from pipeline.feed import feed
-from pipeline.runtime import session
+from pipeline.runtime import Session
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def encoder(bundle: Bundle) -> Encoder:
 def test_codes_and_core_give_the_bits_of_the_whole_graph(
     bundle: Bundle, encoder: Encoder, table: pa.Table
 ) -> None:
-    whole = session(bundle.read("encoder.onnx"))
+    whole = Session(bundle.read("encoder.onnx"))
     (expected,) = whole.run(["embedding"], feed(table, bundle.manifest.feature_schema))
     np.testing.assert_array_equal(encoder.transform(table), expected)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Bundle, EmbeddingJob, Encoder, embed, verify
-from pipeline.embedding import rows_per_batch
+from pipeline.budget import Budget
 from pipeline.errors import (
     BundleError,
     ConfigError,
@@ -67,7 +67,17 @@ def test_a_rerun_repairs_the_pointer(bundle: Bundle, source: Path, tmp_path: Pat
     assert read(tmp_path / "to").num_rows == 3_000
 
 
-@pytest.mark.parametrize("options", [{"threads": 3}, {"memory": "1MB"}, {"keep": 1}])
+@pytest.mark.parametrize("rows", [256, 999, 65_536])
+def test_bytes_do_not_depend_on_the_batches(
+    bundle: Bundle, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    embed(job(bundle, source, tmp_path / "a"))
+    monkeypatch.setattr("pipeline.budget.plan", lambda *_: Budget(2, rows))
+    embed(job(bundle, source, tmp_path / "b"))
+    assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
+
+
+@pytest.mark.parametrize("options", [{"threads": 3}, {"memory": "3GB"}, {"keep": 1}])
 def test_bytes_do_not_depend_on_how_the_work_is_done(
     bundle: Bundle, source: Path, tmp_path: Path, options: dict[str, object]
 ) -> None:
@@ -277,13 +287,3 @@ def test_a_flipped_bit_in_a_published_part_is_found(
     part.write_bytes(data)
     with pytest.raises(DestinationError, match=r"1 damaged or missing.*part-00001"):
         verify(tmp_path / "to")
-
-
-def test_less_memory_means_fewer_rows_at_a_time(bundle: Bundle, tmp_path: Path) -> None:
-    schema = bundle.manifest.feature_schema
-    sizes = [
-        rows_per_batch(job(bundle, tmp_path, tmp_path, memory=m, threads=2), schema)
-        for m in ("1MB", "40MB", "8GB")
-    ]
-    assert sizes == sorted(sizes)
-    assert sizes[0] == 1_024
