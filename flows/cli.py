@@ -12,8 +12,8 @@ from flows.console import AsJson, Debug, reporting
 from flows.jobs import EvaluationJob
 from flows.options import with_options
 from flows.progress import console_progress
-from flows.project import load_project, refresh_job, required, training_job
-from flows.runners import RunnerName
+from flows.project import flow_settings, load_project, refresh_job, required, training_job
+from flows.runners import FlowSettings
 from pipeline.config import EmbeddingJob, parse
 from training.spec import TrainingJob
 
@@ -31,13 +31,15 @@ app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Pref
 ProjectFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
 ]
-Runner = Annotated[RunnerName, typer.Option("--runner", help="What maps the batches of shards.")]
 
 
 def main() -> None:
     """Run the command line."""
     # Our packages have everyday names: no child process may find a user's `flows` folder instead.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    # Read when Arrow loads. Its own allocator keeps what it once held: more memory, and more CPU
+    # spent on fresh pages.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     app(prog_name="parquet2vec")
 
 
@@ -197,50 +199,59 @@ def verify(
 
 
 @flow_app.command("train", epilog=_examples("flow train parquet2vec.toml"))
+@with_options(FlowSettings)
 def flow_train(
-    config: ProjectFile,
+    given: dict[str, Any],
     *,
-    runner: Runner = "threads",
+    config: ProjectFile,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     r"""Train as a Prefect flow: the \[train] table of the project file."""
     with reporting(as_json=as_json, debug=debug) as report:
         job = required(load_project(config).train, "train", config)
+        settings = flow_settings(given, path=config)
         runs, texts = _prefect()
-        result = runs.run_train(job, runner=runner)
+        result = runs.run_train(job, settings)
         report(result, texts.training(result))
 
 
-@flow_app.command("embed", epilog=_examples("flow embed parquet2vec.toml"))
+@flow_app.command("embed", epilog=_examples(
+        "flow embed parquet2vec.toml",
+        "flow embed parquet2vec.toml --runner dask --dask-address tcp://scheduler:8786",
+    ))
+@with_options(FlowSettings)
 def flow_embed(
-    config: ProjectFile,
+    given: dict[str, Any],
     *,
-    runner: Runner = "threads",
+    config: ProjectFile,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     r"""Embed as a Prefect flow: the \[embed] table of the project file."""
     with reporting(as_json=as_json, debug=debug) as report:
         job = required(load_project(config).embed, "embed", config)
+        settings = flow_settings(given, path=config)
         runs, texts = _prefect()
-        result = runs.run_embed(job, runner=runner)
+        result = runs.run_embed(job, settings)
         report(result, texts.embedding(result))
 
 
 @flow_app.command("refresh", epilog=_examples("flow refresh parquet2vec.toml"))
+@with_options(FlowSettings)
 def flow_refresh(
-    config: ProjectFile,
+    given: dict[str, Any],
     *,
-    runner: Runner = "threads",
+    config: ProjectFile,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Train a candidate, promote it when it is not worse, embed with the promoted model."""
     with reporting(as_json=as_json, debug=debug) as report:
         job = refresh_job(config)
+        settings = flow_settings(given, path=config)
         runs, texts = _prefect()
-        result = runs.run_refresh(job, runner=runner)
+        result = runs.run_refresh(job, settings)
         report(result, texts.refresh(result))
 
 
