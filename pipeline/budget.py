@@ -8,6 +8,7 @@ from pipeline import limits
 from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob, parse_bytes
 from pipeline.errors import ConfigError
+from pipeline.parquet import BUFFER
 from pipeline.parts import ROWS_PER_GROUP
 from pipeline.schema import Column, FeatureSchema
 from pipeline.source import Source
@@ -78,10 +79,11 @@ def _pages(source: Source) -> int:
 
     And half as much again for what is being decompressed.
     """
-    groups = [
+    pages = [
         min(group.bytes, file.columns * PAGE) for file in source.files for group in file.row_groups
     ]
-    return 3 * max(groups, default=0) // 2
+    columns = max(file.columns for file in source.files)
+    return 3 * max(pages, default=0) // 2 + columns * BUFFER
 
 
 def _waiting(bundle: Bundle) -> int:

@@ -46,7 +46,7 @@ class ShardPlan:
 
 
 def embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
-    """Write the part of one shard into the stage: temporary name, sync, rename, sidecar.
+    """Write the part of one shard into the stage: temporary name, rename, sidecar with its hash.
 
     The bytes depend on nothing but the model, the options and the shard. However many threads a
     process calls this from, no more than the budget's workers run at a time.
@@ -72,10 +72,8 @@ def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
         raise _located(error, shard) from None
     finally:
         writer.close()
-    storage.sync_file(temporary)
     final = stage.folder / name
     temporary.rename(final)
-    storage.sync_folder(stage.folder)
     return stage.record(
         PartReport(
             name=name,

@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
 
+# Bytes read ahead of every column.
+BUFFER = 2**16
+
 
 def open_parquet(path: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile:
     """The Parquet file at `path`, checked page by page as it is read.
@@ -24,7 +27,7 @@ def open_parquet(path: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile
             read_dictionary=list(dictionary) or None,
             memory_map=False,
             pre_buffer=False,
-            buffer_size=1 << 16,
+            buffer_size=BUFFER,
             page_checksum_verification=True,
         )
     except Exception as error:

@@ -142,6 +142,8 @@ class Destination:
         for entry in stage.folder.iterdir():
             if entry.name not in parts:
                 entry.unlink()
+        # Gathered here and not part by part: a run that dies before is resumed from hashes only.
+        storage.sync_files(stage.folder / part.name for part in manifest.files)
         storage.write_file(stage.folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
         (self.root / "versions").mkdir(exist_ok=True)
         stage.folder.rename(self.version(manifest.run_id))
@@ -186,7 +188,8 @@ class Stage:
 
     def record(self, report: PartReport) -> PartReport:
         """Note that the part of `report`, already in the folder, is finished."""
-        storage.write_file(self._sidecar(report.name), report.model_dump_json().encode())
+        sidecar = report.model_dump_json().encode()
+        storage.write_file(self._sidecar(report.name), sidecar, durable=False)
         return report
 
     def _sidecar(self, name: str) -> Path:

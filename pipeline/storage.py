@@ -5,22 +5,38 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import LockedError, PublishError
 
+_SYNCS = 16
 
-def write_file(path: Path, data: bytes) -> None:
-    """Make `path` hold `data`, whole and durable, or leave it as it was."""
+
+def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Make `path` hold `data` whole, or leave it as it was.
+
+    Not `durable`, it may still be lost or cut short when the power fails, which is enough for
+    what is hashed before it is trusted.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     temporary.rename(path)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make the bytes of many files durable, side by side: the disk gathers what waits."""
+    with ThreadPoolExecutor(max_workers=_SYNCS) as pool:
+        for _ in pool.map(sync_file, paths):
+            pass
 
 
 def sync_file(path: Path) -> None:
