@@ -18,10 +18,10 @@ from pipeline.source import Source
 WORTHWHILE_ROWS = 4_096
 SMALLEST_ROWS = 256
 LARGEST_BATCH = 64 * 2**20
-# Writers end a page at about a mebibyte; a reader holds one page of every column.
-PAGE = 2**20
-# Decoded, converted, and the batch before still in use.
-COPIES = 3
+# Writers end a page, and a dictionary, at about a mebibyte; a reader holds both for every column.
+PAGE = 2 * 2**20
+# Decoded, converted, the batch before still in use, and what the allocator cannot use again.
+COPIES = 4
 # Code and buffers that importing and the first run add to what is resident when a job is planned.
 RUNTIME = 110 * 2**20
 _NUMBER, _KEY = 8, 16
