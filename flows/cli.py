@@ -216,10 +216,13 @@ def flow_train(
         report(result, texts.training(result))
 
 
-@flow_app.command("embed", epilog=_examples(
+@flow_app.command(
+    "embed",
+    epilog=_examples(
         "flow embed parquet2vec.toml",
         "flow embed parquet2vec.toml --runner dask --dask-address tcp://scheduler:8786",
-    ))
+    ),
+)
 @with_options(FlowSettings)
 def flow_embed(
     given: dict[str, Any],

@@ -12,6 +12,7 @@ from flows import flights
 from flows.console import aligned, two_columns
 from flows.project import refresh_job
 from flows.results import Probe, Promotion
+from flows.runners import FlowSettings
 from flows.server import prepare_prefect
 from pipeline.config import Config
 from pipeline.errors import ConfigError
@@ -80,9 +81,9 @@ def run_demo(out: Path, *, progress: Progress) -> DemoResult:
     from flows.runs import run_embed, run_refresh
 
     job = refresh_job(project)
-    refreshed = run_refresh(job, runner="threads")
+    refreshed = run_refresh(job, FlowSettings())
     flights.write_months(out / "flights", NEW_MONTH, flights=table)
-    second = run_embed(job.embed, runner="threads")
+    second = run_embed(job.embed, FlowSettings())
     training = refreshed.training
     if training.probe is None:
         raise RuntimeError("the demo's label was not probed")

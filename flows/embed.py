@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import tasks
 from flows.artifacts import RunProgress, show_embedding
+from flows.batches import map_in_batches
 from flows.runners import task_runner
 from pipeline import limits
 from pipeline.config import EmbeddingJob
@@ -20,6 +20,6 @@ from pipeline.job import embed as run
 )
 def embed(job: EmbeddingJob) -> JobReport:
     """Publish the vectors of a table."""
-    result = run(job, progress=RunProgress(), map_shards=tasks.map_in_batches)
+    result = run(job, progress=RunProgress(), map_shards=map_in_batches)
     show_embedding(result)
     return result

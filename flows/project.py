@@ -16,11 +16,16 @@
     models = "models"
     margin = 0.01
 
+    [flow]  # for the flows: fields of FlowSettings
+    runner = "dask"
+    dask_address = "tcp://scheduler:8786"
+
 Relative paths count from the file's own folder, so that a scheduler may start anywhere.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +33,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from flows.jobs import RefreshJob, RefreshSettings
+from flows.runners import FlowSettings
 from pipeline.config import Config, EmbeddingJob, load_toml, parse
 from pipeline.errors import ConfigError
 from training.spec import TrainingJob
@@ -42,6 +48,7 @@ class Project(Config):
     train: TrainingJob | None = Field(default=None, description="What `train` does.")
     embed: EmbeddingJob | None = Field(default=None, description="What `embed` does.")
     refresh: RefreshSettings | None = Field(default=None, description="What `refresh` adds.")
+    flow: FlowSettings = Field(default=FlowSettings(), description="Where flows run.")
 
 
 def load_project(path: str | Path) -> Project:
@@ -75,6 +82,23 @@ def refresh_job(path: str | Path) -> RefreshJob:
         train=required(project.train, "train", path),
         embed=required(project.embed, "embed", path),
     )
+
+
+def flow_settings(given: Mapping[str, Any], *, path: str | Path) -> FlowSettings:
+    """Where a flow runs: `given` on the command line, over the environment, over the [flow] table.
+
+    Raises:
+        ConfigError: if a cluster is given to a runner that is not Dask.
+    """
+    tables = _read(path)
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    values = {**tables.get("flow", {}), **({"dask_address": address} if address else {}), **given}
+    settings = parse(Project, {**tables, "flow": values}).flow
+    if "dask_address" in given and settings.runner != "dask":
+        raise ConfigError(
+            f"--dask-address needs --runner dask, found {settings.runner}; leave one of them out"
+        )
+    return settings
 
 
 def required(table: _Table | None, name: str, path: str | Path | None) -> _Table:

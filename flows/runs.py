@@ -1,43 +1,79 @@
-"""Runs of the flows in this process, with the task runner that was asked for."""
+"""Runs of the flows in this process, on the task runner that was asked for."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.task_runners import TaskRunner
 
 from flows.embed import embed
 from flows.jobs import RefreshJob
 from flows.refresh import refresh
 from flows.results import RefreshResult, TrainingResult
-from flows.runners import RunnerName, task_runner
+from flows.runners import FlowSettings, task_runner
 from flows.train import train
 from pipeline import limits
 from pipeline.config import EmbeddingJob
-from pipeline.errors import Parquet2VecError
+from pipeline.errors import ConfigError, Parquet2VecError
 from pipeline.job import JobReport
 from training.spec import TrainingJob
 
 
-def run_train(job: TrainingJob, *, runner: RunnerName) -> TrainingResult:
-    """The training flow on `runner`."""
-    _quieten()
-    return train.with_options(task_runner=task_runner(runner, workers=1))(job)
+def run_train(job: TrainingJob, settings: FlowSettings) -> TrainingResult:
+    """The training flow."""
+    with _running(settings, workers=1) as runner:
+        return train.with_options(task_runner=runner)(job)
 
 
-def run_embed(job: EmbeddingJob, *, runner: RunnerName) -> JobReport:
-    """The embedding flow on `runner`, with as many workers as the job has threads."""
-    _quieten()
-    return embed.with_options(task_runner=task_runner(runner, workers=_workers(job)))(job)
+def run_embed(job: EmbeddingJob, settings: FlowSettings) -> JobReport:
+    """The embedding flow, with as many workers as the job has threads."""
+    with _running(settings, workers=_workers(job)) as runner:
+        return embed.with_options(task_runner=runner)(job)
 
 
-def run_refresh(job: RefreshJob, *, runner: RunnerName) -> RefreshResult:
-    """The refresh flow on `runner`."""
-    _quieten()
-    workers = _workers(job.embed)
-    return refresh.with_options(task_runner=task_runner(runner, workers=workers))(job)
+def run_refresh(job: RefreshJob, settings: FlowSettings) -> RefreshResult:
+    """The refresh flow, with as many workers as the embedding has threads."""
+    with _running(settings, workers=_workers(job.embed)) as runner:
+        return refresh.with_options(task_runner=runner)(job)
 
 
 def _workers(job: EmbeddingJob) -> int:
     return job.threads or limits.threads()
+
+
+@contextmanager
+def _running(settings: FlowSettings, *, workers: int) -> Iterator[TaskRunner[Any]]:
+    """The task runner, with one Prefect server for this process and all workers."""
+    _quieten()
+    runner = task_runner(settings.runner, workers=workers, dask_address=settings.dask_address)
+    with temporary_settings({PREFECT_API_URL: _server(settings)}):
+        yield runner
+
+
+def _server(settings: FlowSettings) -> str:
+    """Address of the Prefect server: without one, every worker process would start its own."""
+    given = PREFECT_API_URL.value()
+    if given:
+        return str(given)
+    if settings.runner == "dask" and not _is_here(settings.dask_address):
+        raise ConfigError(
+            f"workers of {settings.dask_address} need a Prefect server that they can reach, found "
+            "none; set PREFECT_API_URL"
+        )
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer()
+    server.start()
+    return server.api_url
+
+
+def _is_here(address: str | None) -> bool:
+    return address is None or urlsplit(address).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _quieten() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flows.project import refresh_job
+from flows.runners import FlowSettings
 from pipeline.config import EmbeddingJob
 from pipeline.errors import SchemaError
 
@@ -40,7 +41,7 @@ def test_the_embedding_flow_publishes_what_the_plain_call_does(
         EmbeddingJob(bundle=str(bundle), source=str(source), destination=str(tmp_path / name))
         for name in ("flow", "call")
     ]
-    told = run_embed(jobs[0], runner="threads")
+    told = run_embed(jobs[0], FlowSettings())
     pipeline.embed(jobs[1])
     assert (told.rows, told.computed) == (800, 2)
     assert parts(tmp_path / "flow") == parts(tmp_path / "call")
@@ -52,7 +53,7 @@ def test_an_embedding_leaves_progress_and_a_table(
     from flows.runs import run_embed
 
     job = EmbeddingJob(bundle=str(bundle), source=str(source), destination=str(tmp_path / "out"))
-    told = run_embed(job, runner="threads")
+    told = run_embed(job, FlowSettings())
     assert any("rows: 800 of 800" in (a.description or "") for a in artifacts("progress"))
     assert any(told.run_id in str(a.data) for a in artifacts("table"))
 
@@ -65,7 +66,7 @@ def test_a_refused_input_is_the_same_error_as_without_prefect(
     source = folder_of(tmp_path / "in", table().drop_columns(["carrier"]))
     job = EmbeddingJob(bundle=str(bundle), source=str(source), destination=str(tmp_path / "out"))
     with pytest.raises(SchemaError, match="carrier"):
-        run_embed(job, runner="threads")
+        run_embed(job, FlowSettings())
     assert not (tmp_path / "out" / "current").exists()
 
 
@@ -73,8 +74,8 @@ def test_a_refresh_trains_promotes_and_embeds_and_again_does_nothing(project: Pa
     from flows.runs import run_refresh
 
     job = refresh_job(project)
-    first = run_refresh(job, runner="threads")
-    again = run_refresh(job, runner="threads")
+    first = run_refresh(job, FlowSettings())
+    again = run_refresh(job, FlowSettings())
     assert first.promotion.reason == "there was no model before"
     assert "current model already" in again.promotion.reason
     assert Path(job.models, "current").resolve() == Path(first.training.bundle).resolve()

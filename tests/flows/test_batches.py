@@ -4,39 +4,33 @@ from typing import Any
 
 import pytest
 
-from flows import tasks
-from flows.runners import RUNNERS, task_runner
+from flows import batches
 from pipeline.errors import DataError
 
 
 def test_ten_thousand_shards_are_a_few_hundred_task_runs() -> None:
-    batches = tasks.in_batches(range(10_000), at_most=tasks.MAX_BATCHES)
-    assert len(batches) == tasks.MAX_BATCHES < 300
-    assert [shard for batch in batches for shard in batch] == list(range(10_000))
+    found = batches.in_batches(range(10_000), at_most=batches.MAX_BATCHES)
+    assert len(found) == batches.MAX_BATCHES < 300
+    assert [shard for batch in found for shard in batch] == list(range(10_000))
 
 
 def test_batches_are_of_nearly_equal_length() -> None:
-    lengths = {len(batch) for batch in tasks.in_batches(range(1_000), at_most=256)}
+    lengths = {len(batch) for batch in batches.in_batches(range(1_000), at_most=256)}
     assert lengths == {3, 4}
 
 
 def test_few_shards_are_a_batch_each() -> None:
-    assert tasks.in_batches("ab", at_most=256) == ["a", "b"]
+    assert batches.in_batches("ab", at_most=256) == ["a", "b"]
 
 
 def test_no_shards_are_no_batches() -> None:
-    assert tasks.in_batches([], at_most=256) == []
-
-
-@pytest.mark.parametrize("name", RUNNERS)
-def test_every_runner_has_an_explicit_size(name: Any) -> None:
-    assert task_runner(name, workers=3)._max_workers == 3  # type: ignore[attr-defined]
+    assert batches.in_batches([], at_most=256) == []
 
 
 @pytest.mark.parametrize(("error", "again"), [(OSError("disk"), True), (DataError("x"), False)])
 def test_only_a_failing_disk_is_tried_again(error: Exception, again: bool) -> None:
     state: Any = SimpleNamespace(data=error, message=str(error))
-    assert tasks._may_pass(None, None, state) is again  # type: ignore[arg-type]
+    assert batches._may_pass(None, None, state) is again  # type: ignore[arg-type]
 
 
 def test_prefects_settings_leave_alone_what_the_user_set(monkeypatch: pytest.MonkeyPatch) -> None:
