@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from pipeline import arrow
 from pipeline.bundle import Bundle
 from pipeline.errors import DataError, SchemaError
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, flat, to_input
@@ -166,6 +167,8 @@ def _encoded(array: pa.Array, column: Column) -> pa.DictionaryArray:
 def _mapped(array: pa.DictionaryArray, table: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The codes of an encoded column, from the codes of its dictionary."""
     table = np.append(table, _NULL_CODE)
-    indices = array.indices.fill_null(len(table) - 1) if array.indices.null_count else array.indices
-    codes: npt.NDArray[np.int64] = np.take(table, indices.to_numpy(zero_copy_only=False))
+    indices = array.indices
+    if indices.null_count:
+        indices = indices.cast(pa.int32()).fill_null(arrow.integer(len(table) - 1, pa.int32()))
+    codes: npt.NDArray[np.int64] = np.take(table, arrow.view(indices))
     return codes

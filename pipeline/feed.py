@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from pipeline import arrow
 from pipeline.errors import DataError
 from pipeline.schema import Column, FeatureSchema, is_text
 
@@ -80,10 +81,14 @@ def to_numbers(array: pa.Array, column: Column) -> npt.NDArray[Any]:
         array = array.cast(pa.uint8())
     elif pt.is_decimal(array.type) or pt.is_null(array.type):
         array = array.cast(pa.float64())
-    # Arrow widens integers to float64 with NaN by itself; beyond 2^53 they round, which is
-    # allowed for features (keys never pass through here).
-    numbers: npt.NDArray[Any] = array.to_numpy(zero_copy_only=False)
-    return numbers
+    elif pt.is_float16(array.type):
+        array = array.cast(pa.float32())
+    if array.null_count:
+        if not pt.is_floating(array.type):
+            # Integers beyond 2^53 round, which is allowed for features: keys never come here.
+            array = array.cast(pa.float64(), safe=False)
+        array = array.fill_null(arrow.nan(array.type))
+    return arrow.view(array)
 
 
 def to_timestamps(array: pa.Array, column: Column) -> Ints:
@@ -98,9 +103,8 @@ def to_timestamps(array: pa.Array, column: Column) -> Ints:
         exact = array.cast(pa.timestamp("us", tz=zone), safe=array.type != pa.timestamp("ns", zone))
     except pa.ArrowInvalid as error:
         raise DataError(f"column '{column.name}' holds a time out of range: {error}") from None
-    filled = exact.cast(pa.int64()).fill_null(NULL_INT)
-    micros: Ints = filled.to_numpy(zero_copy_only=False)
-    return micros
+    filled = exact.cast(pa.int64()).fill_null(arrow.integer(NULL_INT, pa.int64()))
+    return arrow.view(filled)
 
 
 def to_labels(array: pa.Array, column: Column) -> npt.NDArray[Any]:
@@ -108,13 +112,13 @@ def to_labels(array: pa.Array, column: Column) -> npt.NDArray[Any]:
     if pt.is_dictionary(array.type):
         array = array.dictionary_decode()
     if "string" not in column.type:
-        integers: Ints = array.cast(pa.int64()).fill_null(NULL_INT).to_numpy(zero_copy_only=False)
-        return integers
+        filled = array.cast(pa.int64()).fill_null(arrow.integer(NULL_INT, pa.int64()))
+        return arrow.view(filled)
     text = array if is_text(array.type) else array.cast(pa.string())
     try:
-        strings: npt.NDArray[Any] = (
-            text.cast(pa.large_string()).fill_null(NULL_TEXT).to_numpy(zero_copy_only=False)
-        )
+        filled = text.cast(pa.large_string()).fill_null(arrow.text(NULL_TEXT))
+        strings: npt.NDArray[Any] = np.empty(len(filled), object)
+        strings[:] = filled.to_pylist()
     except (pa.ArrowException, UnicodeDecodeError):
         raise DataError(f"column '{column.name}' holds text that is not UTF-8; re-encode it") from (
             None
@@ -129,15 +133,17 @@ def to_vectors(array: pa.Array, column: Column) -> Vectors:
     if not pt.is_null(array.type):
         _require_length(array, column, length)
         values = to_numbers(pc.list_flatten(array), column)
-        matrix[array.is_valid().to_numpy(zero_copy_only=False)] = values.reshape(-1, length)
+        valid = arrow.view(array.is_valid().cast(pa.uint8())).astype(bool)
+        matrix[valid] = values.reshape(-1, length)
     return matrix
 
 
 def _require_length(array: pa.Array, column: Column, length: int) -> None:
-    lengths = pc.list_value_length(array).fill_null(length)
-    row = pc.index(pc.not_equal(lengths, length), True).as_py()
-    if row >= 0:
+    found = pc.list_value_length(array)
+    lengths = arrow.view(found.fill_null(arrow.integer(length, found.type)))
+    wrong = np.flatnonzero(lengths != length)
+    if len(wrong):
         raise DataError(
             f"column '{column.name}' must hold {length} numbers in every row, "
-            f"found {lengths[row].as_py()} in row {row} of the batch"
+            f"found {lengths[wrong[0]]} in row {wrong[0]} of the batch"
         )

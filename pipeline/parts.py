@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from pipeline import arrow
 from pipeline.config import EmbeddingJob
 from pipeline.errors import DataError
 from pipeline.schema import value_type
@@ -57,14 +58,11 @@ def part_batch(
     Raises:
         DataError: if a passed column cannot be held exactly by the type of the first file.
     """
-    arrays = [
-        _exact(array, field)
-        for array, field in zip(passed, list(schema)[: len(passed)], strict=True)
-    ]
-    arrays += _vectors(schema.field(len(passed)), len(schema) - len(passed), embedding)
+    arrays = [_exact(array, schema.field(i)) for i, array in enumerate(passed)]
+    arrays += _vectors(embedding, schema.field(len(passed)).type)
     if scores is not None:
-        arrays = [*arrays[: len(schema) - 1], pa.array(scores)]
-    return pa.RecordBatch.from_arrays(arrays[: len(schema)], schema=schema)
+        arrays.append(_numbers(scores, pa.float32()))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _exact(array: pa.Array, field: pa.Field) -> pa.Array:
@@ -76,15 +74,21 @@ def _exact(array: pa.Array, field: pa.Field) -> pa.Array:
         ) from None
 
 
-def _vectors(field: pa.Field, columns: int, embedding: npt.NDArray[np.float32]) -> list[pa.Array]:
+def _vectors(embedding: npt.NDArray[np.float32], type_: pa.DataType) -> list[pa.Array]:
+    """The columns of an embedding: one of lists, or one a dimension where `type_` is a number."""
     rows, dim = embedding.shape
-    if field.name == "embedding_0":
-        return [pa.array(embedding[:, i].astype(field.type.to_pandas_dtype())) for i in range(dim)]
-    values = pa.array(embedding.reshape(-1).astype(field.type.value_type.to_pandas_dtype()))
-    if pt.is_fixed_size_list(field.type):
-        return [pa.FixedSizeListArray.from_arrays(values, type=field.type)]
-    offsets = pa.array(np.arange(0, (rows + 1) * dim, dim, dtype=np.int32))
-    return [pa.ListArray.from_arrays(offsets, values, type=field.type)]
+    if not pt.is_nested(type_):
+        return [_numbers(embedding[:, i], type_) for i in range(dim)]
+    values = _numbers(embedding.reshape(-1), type_.value_type)
+    if pt.is_fixed_size_list(type_):
+        return [pa.FixedSizeListArray.from_arrays(values, type=type_)]
+    offsets = pa.py_buffer(np.arange(0, (rows + 1) * dim, dim, dtype=np.int32))
+    return [pa.ListArray.from_buffers(type_, rows, [None, offsets], children=[values])]
+
+
+def _numbers(values: npt.NDArray[np.float32], type_: pa.DataType) -> pa.Array:
+    dtype = np.float16 if pt.is_float16(type_) else np.float32
+    return arrow.numbers(values.astype(dtype, copy=False), type_)
 
 
 class PartWriter:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.types as pt
 
+from pipeline import arrow
 from pipeline.parquet import open_parquet, unreadable
 from pipeline.source import RowGroup, Source, SourceFile
 
@@ -104,6 +105,12 @@ def _read_file(
     file.require_unchanged()
 
 
+def _constant(value: str | None, rows: int) -> pa.Array:
+    if value is None:
+        return pa.nulls(rows, pa.string())
+    return pa.repeat(arrow.text(value), rows).cast(pa.string())
+
+
 def _selectable(array: pa.Array) -> pa.Array:
     # Arrow can neither filter nor take string views.
     return array.cast(pa.large_string()) if pt.is_string_view(array.type) else array
@@ -113,7 +120,7 @@ def _with_partitions(
     batch: pa.RecordBatch, columns: Sequence[str], partitions: dict[str, str | None]
 ) -> pa.RecordBatch:
     arrays = [
-        pa.repeat(pa.scalar(partitions[name], pa.string()), batch.num_rows)
+        _constant(partitions[name], batch.num_rows)
         if name in partitions
         else _selectable(batch.column(name))
         for name in columns

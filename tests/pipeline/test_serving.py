@@ -98,3 +98,14 @@ def test_the_serving_install_inspects_and_verifies(
         out, modules = run(serving_site, verb, str(path), "--json")
         assert json.loads(out)
         assert not set(ABSENT) & set(modules)
+
+
+@pytest.mark.integration
+def test_a_job_imports_none_of_them_even_where_they_are_installed(
+    bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    job = ["embed", str(bundle.path), str(source), str(tmp_path / "to"), "--json"]
+    code = [sys.executable, "-c", RUN, "[]", json.dumps(job)]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not set(ABSENT) & set(json.loads(done.stderr.splitlines()[-1]))
