@@ -9,6 +9,7 @@ SHELL         := /bin/bash
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/installed
+PEERS   := .venv-peers
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 
@@ -27,7 +28,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export PYTHONSAFEPATH := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test chaos check format bench lock web clean
+.PHONY: help install demo test chaos check format peers bench lock web clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -64,8 +65,22 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## every script in benchmarks/
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+# Other engines live apart: what they pin does not fit beside our own lock.
+peers: $(PEERS)/installed  ## other engines to measure against; CLUSTER=1 adds Ray and Spark
+
+$(PEERS)/installed: benchmarks/peers.txt benchmarks/peers-cluster.txt | $(STAMP)
+	$(BIN)/python -m venv --clear $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r benchmarks/peers.txt \
+		$(if $(CLUSTER),-r benchmarks/peers-cluster.txt)
+	@$(PEERS)/bin/python -m pip check
+	@touch $@
+
+# A look in a few minutes; docs/benchmarks has the full measurement, which is the same scripts
+# without their options. The scripts import their neighbours, so the safe path is off.
+bench: export PYTHONSAFEPATH :=
+bench: $(PEERS)/installed  ## throughput on small tables; TABLES=FOLDER adds the quality of embeddings
+	$(BIN)/python benchmarks/throughput.py floats-64 mixed-40-10 --scale 0.1 --rounds 3 --out build/benchmarks
+	$(if $(TABLES),$(BIN)/python benchmarks/quality.py $(TABLES) --out build/benchmarks)
 
 # Versions already in the lock are kept where they still fit; LOCK_FLAGS=--upgrade takes the newest.
 # A torch that is not the CPU build would bring gigabytes of CUDA to everybody: refused.
@@ -86,6 +101,6 @@ tests/web/node_modules/.package-lock.json: tests/web/package.json tests/web/pack
 	@touch $@
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) build dist tests/web/node_modules
+	rm -rf $(VENV) $(PEERS) build dist tests/web/node_modules
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ class Workload:
     """The shape of a table and of its encoder.
 
     `layers` are the widths of the dense layers, the last one the width of the embedding. `vector`
-    is the length of one float32 vector column, 0 for none.
+    is the length of one float32 vector column, 0 for none. The encoder is fitted to `sample` rows.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Workload:
     cardinalities: tuple[int, ...] = ()
     vector: int = 0
     ranked: bool = False
+    activation: Literal["relu", "silu"] = "relu"
+    sample: int = SAMPLE
     files: int = 4
     rows_per_group: int = 131_072
 
@@ -100,7 +103,7 @@ class Workload:
         path = folder / "bundle"
         if path.exists():
             return Bundle.open(path)
-        sample = self.table(SAMPLE, seed=10_000)
+        sample = self.table(self.sample, seed=10_000)
         schema = infer(sample.schema, sample, keys=["row_id"], event_time="event_time")
         prologue = Prologue.fit(sample.to_batches(), schema)
         files = {
@@ -116,7 +119,7 @@ class Workload:
             recipe="random",
             latent_names=tuple(f"embedding_{i}" for i in range(self.layers[-1])),
             widest_layer=max(self._width(prologue), *self.layers),
-            training_data={"fingerprint": "random", "rows": SAMPLE},
+            training_data={"fingerprint": "random", "rows": self.sample},
             split={},
             versions={},
             parity={},
@@ -147,13 +150,22 @@ class Workload:
             out = "embedding" if last else f"b/z{index}"
             graph.node.append(helper.make_node("Gemm", [f"b/{index}", *names], [out]))
             if not last:
-                graph.node.append(helper.make_node("Relu", [out], [f"b/{index + 1}"]))
+                graph.node.extend(self._activated(out, f"b/{index + 1}"))
         del graph.output[:]
-        shape = ["batch", self.layers[-1]]
+        shape: list[str | int] = ["batch", self.layers[-1]]
         graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, shape))
         _prune(graph)
         onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString()
+        return bytes(model.SerializeToString())
+
+    def _activated(self, value: str, out: str) -> list[onnx.NodeProto]:
+        if self.activation == "relu":
+            return [helper.make_node("Relu", [value], [out])]
+        gate = f"{out}/gate"
+        return [
+            helper.make_node("Sigmoid", [value], [gate]),
+            helper.make_node("Mul", [value, gate], [out]),
+        ]
 
 
 def _cells(graph: onnx.GraphProto, cards: Sequence[int], random: np.random.Generator) -> str:
@@ -188,3 +200,47 @@ def _prune(graph: onnx.GraphProto) -> None:
     constants = [c for c in graph.initializer if c.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(constants)
+
+
+# Name: rows, numeric columns, layers; the first four are those of the first measurements, the
+# others were never used to choose a setting.
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("floats-64", 2_000_000, 64, (256, 128, 16), files=8),
+        Workload("floats-512", 500_000, 512, (512, 256, 32), files=8),
+        Workload(
+            "mixed-40-10",
+            1_000_000,
+            40,
+            (256, 128, 16),
+            double=True,
+            null_share=0.05,
+            cardinalities=(5, 8, 12, 20, 40, 80, 150, 400, 1000, 2000),
+            activation="silu",
+            files=8,
+        ),
+        Workload("floats-16", 5_000_000, 16, (64, 8), files=8),
+        Workload(
+            "mixed-200-30",
+            400_000,
+            200,
+            (256, 128, 32),
+            double=True,
+            null_share=0.1,
+            cardinalities=(3, 6, 10, 25, 60, 150) * 5,
+            files=8,
+        ),
+        Workload("vector-256", 1_000_000, 0, (256, 128, 32), vector=256, files=8),
+        Workload(
+            "categories",
+            2_000_000,
+            4,
+            (64, 16),
+            null_share=0.02,
+            cardinalities=(20_000, 20_000, 5_000, 2_000, 500, 100),
+            sample=200_000,
+            files=8,
+        ),
+    )
+}
