@@ -79,7 +79,7 @@ $(PEERS)/installed: benchmarks/peers.txt benchmarks/peers-cluster.txt | $(STAMP)
 # without their options. The scripts import their neighbours, so the safe path is off.
 bench: export PYTHONSAFEPATH :=
 bench: $(PEERS)/installed  ## throughput on small tables; TABLES=FOLDER adds the quality of embeddings
-	$(BIN)/python benchmarks/throughput.py floats-64 mixed-40-10 --scale 0.1 --rounds 3 --out build/benchmarks
+	$(BIN)/python benchmarks/throughput.py floats-64 mixed-40-10 --scale 0.2 --rounds 3 --out build/benchmarks
 	$(if $(TABLES),$(BIN)/python benchmarks/quality.py $(TABLES) --out build/benchmarks)
 
 # Versions already in the lock are kept where they still fit; LOCK_FLAGS=--upgrade takes the newest.

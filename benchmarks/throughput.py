@@ -113,9 +113,7 @@ def measure(bench: Bench, chosen: list[Contender], rounds: int) -> dict[str, Any
                 bench.run(contender, size, settings[contender.name])
                 bench.check(contender, size)
         except RuntimeError as error:
-            if not contender.module:
-                sys.exit(f"{contender.name} on {bench.workload.name}: {error}")
-            failed[contender.name] = str(error)
+            _fail(contender, error, failed)
         else:
             found[contender.name] = {
                 "setting": settings[contender.name],
@@ -125,13 +123,26 @@ def measure(bench: Bench, chosen: list[Contender], rounds: int) -> dict[str, Any
         _say(f"{bench.workload.name}: {contender.name} {failed.get(contender.name, 'agrees')}")
     for index in range(rounds):
         for contender in racing:
-            for size in bench.rows if contender.name in found else ():
-                cost = bench.run(contender, size, settings[contender.name])
-                found[contender.name]["runs"].append({"round": index, **cost})
+            if contender.name in failed:
+                continue
+            try:
+                for size in bench.rows:
+                    cost = bench.run(contender, size, settings[contender.name])
+                    found[contender.name]["runs"].append({"round": index, **cost})
+            except RuntimeError as error:
+                _fail(contender, error, failed)
+                del found[contender.name]
         _say(f"{bench.workload.name}: round {index + 1} of {rounds}")
     shutil.rmtree(bench.folder / "out", ignore_errors=True)
     shape = asdict(bench.workload)
     return {"shape": shape, "rows": bench.rows, "contenders": found, "missing": failed}
+
+
+def _fail(contender: Contender, error: RuntimeError, failed: dict[str, str]) -> None:
+    """A peer that fails is left out and named; without the others there is nothing to report."""
+    if not contender.module:
+        sys.exit(f"{contender.name}: {error}")
+    failed[contender.name] = str(error)
 
 
 def _say(text: str) -> None:
@@ -148,7 +159,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     parser.add_argument("--work", type=Path, default=Path("build/throughput"))
     given = parser.parse_args()
-    peers = [PEERS[name] for name in given.peers.split(",") if name != "none"]
+    names = [] if given.peers == "none" else given.peers.split(",")
+    if unknown := set(names) - set(PEERS):
+        parser.error(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)} and none")
+    peers = [PEERS[name] for name in names]
     given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "throughput.json"
     results: dict[str, Any] = json.loads(kept.read_bytes()) if kept.exists() else {}

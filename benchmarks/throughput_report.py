@@ -160,7 +160,7 @@ def _details(name: str, found: dict[str, Any], costs: Costs) -> list[str]:
     lines += [_line(engine, costs) for engine in costs.engines]
     lines += [""]
     if found["missing"]:
-        left = (f"{peer}: {why.splitlines()[-1]}" for peer, why in found["missing"].items())
+        left = (f"{peer}: {why.splitlines()[-1][:200]}" for peer, why in found["missing"].items())
         lines += ["Not measured: " + "; ".join(left) + ".", ""]
     return lines
 
@@ -224,13 +224,16 @@ def _row(cells: list[str]) -> str:
 def _chart(costs: dict[str, Costs], path: Path) -> None:
     columns = min(3, len(costs))
     rows = -(-len(costs) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(4.4 * columns, 2.9 * rows), squeeze=False)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(4.4 * columns, 2.9 * rows), squeeze=False, layout="constrained"
+    )
     for axes in grid.flat[len(costs) :]:
         axes.set_axis_off()
     for axes, (name, one) in zip(grid.flat, costs.items(), strict=False):
         _panel(axes, name, one)
     figure.supxlabel("CPU seconds per million rows, start-up apart; less is better", fontsize=10)
-    figure.tight_layout()
+    parts = grid.flat[0].get_legend_handles_labels()
+    figure.legend(*parts, loc="outside upper right", ncols=len(LIMIT), fontsize=8, frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
@@ -239,7 +242,7 @@ def _panel(axes: Any, name: str, costs: Costs) -> None:
     left = 0.0
     for part, shade in zip(LIMIT, ("#9aa5b1", "#6b7785", "#c3cad2"), strict=True):
         width = float(np.median(costs.slope(part, "cpu")))
-        axes.barh("limit", width, left=left, color=shade, label=part)
+        axes.barh("limit", width, left=left, color=shade, label=f"limit: {part}")
         left += width
     for engine in costs.engines:
         found = summary(costs.slope(engine, "cpu"))
@@ -255,5 +258,4 @@ def _panel(axes: Any, name: str, costs: Costs) -> None:
     axes.margins(x=0.14)
     axes.set_title(name, fontsize=10)
     axes.tick_params(labelsize=8)
-    axes.legend(fontsize=7, loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
