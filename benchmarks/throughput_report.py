@@ -55,6 +55,8 @@ NOTES = """\
   inside ONNX Runtime; Polars, Daft, DuckDB and Dask schedule by themselves. Up to three settings
   (rows of a call × threads in it) are tried first and the cheapest in CPU is measured; threads
   inside ONNX Runtime do not spin. DuckDB calls with 2,048 rows and leaves no choice.
+- *Setting* of a part: rows of a batch × pre-buffer for read, rows of a run × memory arena for
+  forward, compression × rows of a row group for write. All parts run on a thread per core.
 - A slope that the noise hides is *unresolved*: more rows or more rounds are needed.
 - Page checksums: {checksums}.
 """
