@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training import svg
+from training.report import svg
 from training.results import ColumnError, Evaluation, HiddenColumn, HiddenColumns
 
 WIDTH = 620.0

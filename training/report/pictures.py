@@ -6,7 +6,7 @@ c-random, c-raw for representations, k0 … k9 for classes.
 
 from __future__ import annotations
 
-from training import svg
+from training.report import svg
 from training.results import Evaluation, ProbeName, Representation, Score
 from training.verdict import seconds
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from training import svg
+from training.report import svg
 
 _WIDTH, _LEFT, _RIGHT = 620.0, 62.0, 600.0
 _PANEL, _GAP = 128.0, 30.0

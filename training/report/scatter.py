@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training import svg
-from training.column_bars import short
+from training.report import svg
+from training.report.column_bars import short
 from training.results import Evaluation, Map
 
 WIDTH = 620.0

@@ -10,15 +10,15 @@ from typing import Any
 
 from pipeline.bundle import REPORT, Bundle, Manifest
 from pipeline.errors import PublishError
-from training.card import with_measurements
-from training.column_bars import MOST_COLUMNS, hidden_bars, reconstruction_bars
-from training.curves import candidates, loss_curves
-from training.facts import facts, tiles
-from training.page import FIGURE, PAGE, SECTION, STYLE, TILE
-from training.pictures import NAMES, fit_time_bars, probe_bars
 from training.probes import PROBES
+from training.report.card import with_measurements
+from training.report.column_bars import MOST_COLUMNS, hidden_bars, reconstruction_bars
+from training.report.curves import candidates, loss_curves
+from training.report.facts import facts, tiles
+from training.report.page import FIGURE, PAGE, SECTION, STYLE, TILE
+from training.report.pictures import NAMES, fit_time_bars, probe_bars
+from training.report.scatter import scatter
 from training.results import Evaluation
-from training.scatter import scatter
 from training.verdict import seconds
 
 PAGE_FILE, CARD_FILE, NUMBERS_FILE = "report.html", "model_card.md", "evaluation.json"
