@@ -1,11 +1,13 @@
 import os
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flows import batches
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError, PublishError
 
 
 def test_ten_thousand_shards_are_a_few_hundred_task_runs() -> None:
@@ -40,3 +42,54 @@ def test_prefects_settings_leave_alone_what_the_user_set(monkeypatch: pytest.Mon
     prepare_prefect()
     assert os.environ["PREFECT_CLIENT_MAX_RETRIES"] == "3"
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+class Lost:
+    """A future whose task went down with its worker."""
+
+    def result(self) -> Any:
+        from distributed import KilledWorker
+
+        raise KilledWorker("embed", SimpleNamespace(address="tcp://worker:1"), 3)
+
+
+class Done:
+    def result(self) -> Any:
+        return ["part"]
+
+
+def embedded(monkeypatch: pytest.MonkeyPatch, *futures: Any) -> list[Any]:
+    """What comes of one batch whose attempts end as `futures` say."""
+    from prefect.logging import disable_run_logger
+
+    attempts = iter(futures)
+    monkeypatch.setattr(batches, "_submit", lambda _run, given: [next(attempts) for _ in given])
+    with disable_run_logger():
+        shard: Any = SimpleNamespace(file=SimpleNamespace(path="in/file-7.parquet"))
+        return list(batches.map_in_batches(lambda shard: shard, [shard]))
+
+
+def test_a_batch_lost_with_its_workers_is_given_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert embedded(monkeypatch, Lost(), Lost(), Done()) == ["part"]
+
+
+def test_a_batch_that_kills_every_worker_ends_the_run_and_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(PublishError, match=r"1 shards from in/file-7\.parquet on were lost"):
+        embedded(monkeypatch, Lost(), Lost(), Lost())
+
+
+def test_a_worker_with_other_versions_is_refused() -> None:
+    wanted = {**batches.versions(), "pyarrow": "1.0"}
+    with pytest.raises(ConfigError, match=r"a worker must have pyarrow 1\.0, found"):
+        batches.run_batch(lambda shard: shard, [], wanted)  # type: ignore[arg-type,return-value]
+
+
+def test_a_worker_loads_nothing_that_training_needs() -> None:
+    script = (
+        "import sys, flows.embed\n"
+        "print([n for n in ('torch', 'sklearn', 'pandas', 'training') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

@@ -61,3 +61,24 @@ def test_a_refused_input_ends_a_flow_with_one_message_and_its_exit_code(
     assert [line for line in done.stderr.splitlines() if line.startswith("parquet2vec: ")] == [
         f"parquet2vec: {tmp_path}/nowhere does not exist; give a Parquet file or a folder of them"
     ]
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("prefect")
+def test_dask_workers_find_our_packages_from_a_folder_of_foreign_ones(
+    command: str, bundle: Path, source: Path, foreign: Path
+) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    config = configured(foreign / "parquet2vec.toml", bundle, source)
+    done = subprocess.run(
+        [command, "flow", "embed", str(config), "--runner", "dask", "--json"],
+        cwd=foreign,
+        env={**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["computed"] == 2
+    assert "WARN" not in done.stderr

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.project import load_project, refresh_job, training_job
+from flows.project import flow_settings, load_project, refresh_job, training_job
 from pipeline.errors import ConfigError
 
 TRAIN = '[train]\nsource = "table"\nout = "model"\n'
@@ -77,6 +77,36 @@ def test_a_refresh_needs_all_three_tables(tmp_path: Path) -> None:
     path = written(tmp_path, TRAIN + '[refresh]\nmodels = "m"\n')
     with pytest.raises(ConfigError, match=r"must have a table \[embed\], found none"):
         refresh_job(path)
+
+
+FLOW = '[flow]\nrunner = "dask"\ndask_address = "tcp://file:1"\n'
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "address"),
+    [
+        ({"dask_address": "tcp://option:1"}, "tcp://environment:1", "tcp://option:1"),
+        ({}, "tcp://environment:1", "tcp://environment:1"),
+        ({}, None, "tcp://file:1"),
+    ],
+)
+def test_the_cluster_is_that_of_option_environment_file_in_this_order(
+    given: dict[str, str],
+    environment: str | None,
+    address: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    if environment:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", environment)
+    settings = flow_settings(given, path=written(tmp_path, FLOW))
+    assert (settings.runner, settings.dask_address) == ("dask", address)
+
+
+def test_a_cluster_without_the_runner_dask_is_a_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--dask-address needs --runner dask, found threads"):
+        flow_settings({"dask_address": "tcp://a:1"}, path=written(tmp_path, TRAIN))
 
 
 def test_the_project_file_of_the_documentation_is_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pytest
 import pipeline
 from flows.runners import RUNNERS, FlowSettings, RunnerName, task_runner
 from pipeline.config import EmbeddingJob
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 
 Cli = Callable[..., Any]
 
@@ -64,6 +65,46 @@ def test_every_runner_has_an_explicit_size(name: RunnerName) -> None:
     runner: Any = task_runner(name, workers=3)
     size = runner.cluster_kwargs["n_workers"] if name == "dask" else runner._max_workers
     assert size == 3
+
+
+def test_without_its_packages_a_runner_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    with pytest.raises(ConfigError, match=r"pip install 'parquet2vec\[dask\]'"):
+        task_runner("dask", workers=1)
+
+
+def test_workers_of_another_machine_need_a_server_that_they_reach(bundle: Path) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.runs import run_embed
+
+    settings = FlowSettings(runner="dask", dask_address="tcp://scheduler.internal:8786")
+    job = EmbeddingJob(bundle=str(bundle), source="nowhere", destination="nowhere")
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(ConfigError, match="set PREFECT_API_URL"),
+    ):
+        run_embed(job, settings)
+
+
+@flows
+@pytest.mark.usefixtures("prefect")
+def test_a_scheduler_that_does_not_answer_is_named(
+    bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    from dask import config
+
+    from flows.runs import run_embed
+
+    settings = FlowSettings(runner="dask", dask_address="tcp://127.0.0.1:9")
+    job = EmbeddingJob(bundle=str(bundle), source=str(source), destination=str(tmp_path / "out"))
+    with (
+        config.set({"distributed.comm.timeouts.connect": "300ms"}),
+        pytest.raises(ConfigError, match=r"tcp://127\.0\.0\.1:9.*check --dask-address"),
+    ):
+        run_embed(job, settings)
 
 
 @flows
@@ -119,7 +160,7 @@ def spoil(path: Path) -> None:
 def kill_one_at_work(cluster: Any, stage: Path, *, finished: int) -> None:
     """SIGKILL a worker process that has a task, as soon as `finished` parts are there."""
     workers = cluster.scheduler.workers
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         if len(list(stage.glob("*/*.parquet.json"))) >= finished:
             busy = [w for w in workers.values() if w.processing]
