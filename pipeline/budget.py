@@ -18,6 +18,9 @@ from pipeline.source import Source
 WORTHWHILE_ROWS = 4_096
 SMALLEST_ROWS = 256
 LARGEST_BATCH = 64 * 2**20
+# A vector column is one large piece of memory, fresh for every batch: pages of it cost more than
+# what fewer batches save.
+LARGEST_VECTORS = 16 * 2**20
 # Writers end a page, and a dictionary, at about a mebibyte; a reader holds both for every column.
 PAGE = 2 * 2**20
 # Decoded, converted, the batch before still in use, and what the allocator cannot use again.
@@ -47,7 +50,9 @@ def plan(job: EmbeddingJob, bundle: Bundle, source: Source) -> Budget:
     fixed = limits.resident() + RUNTIME + 3 * models
     held = _pages(source) + _waiting(bundle)
     row = row_bytes(schema)
-    largest = max(SMALLEST_ROWS, min(ROWS_PER_GROUP, LARGEST_BATCH // row))
+    vectors = max(1, 4 * sum(column.length or 0 for column in schema.features))
+    fitting = min(ROWS_PER_GROUP, LARGEST_BATCH // row, LARGEST_VECTORS // vectors)
+    largest = max(SMALLEST_ROWS, fitting)
     for workers in range(job.threads or limits.threads(), 0, -1):
         rows = min(largest, ((memory - fixed) // workers - held) // (COPIES * row))
         if rows >= min(WORTHWHILE_ROWS, largest) or (workers == 1 and rows >= SMALLEST_ROWS):

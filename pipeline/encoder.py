@@ -7,6 +7,7 @@ The batch engine runs ``lookup.onnx`` on the distinct strings of a column only, 
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +46,9 @@ class Encoder:
         self._times = self.schema.by_kind("timestamp")
         self._categories = self.schema.by_kind("category")
         self._vectors = self.schema.by_kind("vector", "image")
+        # What each thread looked up last, and the input of a column that needs no look-up.
+        self._seen = threading.local()
+        self._nothing = {c.name: to_input(pa.nulls(0), c) for c in self._categories}
         fitting = max(256, min(8192, _CACHE_BYTES // (4 * bundle.manifest.widest_layer)))
         self._rows_per_run = 1 << (fitting.bit_length() - 1)
 
@@ -96,16 +100,27 @@ class Encoder:
         return found
 
     def _codes(self, batch: pa.RecordBatch) -> list[npt.NDArray[np.int64]]:
-        """The codes of every category column, each int64 [rows]."""
+        """The codes of every category column, each int64 [rows].
+
+        Only values of dictionaries that the batch before did not have are looked up: a row group
+        has one dictionary for all its batches.
+        """
         if self._lookup is None:
             return []
-        encoded = [_encoded(flat(batch, c.name), c) for c in self._categories]
-        inputs = {
-            c.name: to_input(array.dictionary, c)
-            for c, array in zip(self._categories, encoded, strict=True)
-        }
-        tables = self._lookup.run([codes_output(c.name) for c in self._categories], inputs)
-        return [_mapped(array, table) for array, table in zip(encoded, tables, strict=True)]
+        encoded = {c.name: _encoded(flat(batch, c.name), c) for c in self._categories}
+        known: dict[str, tuple[pa.Array, npt.NDArray[np.int64]]] = self._seen.__dict__
+        new = [
+            c
+            for c in self._categories
+            if c.name not in known or not known[c.name][0].equals(encoded[c.name].dictionary)
+        ]
+        if new:
+            values = {c.name: to_input(encoded[c.name].dictionary, c) for c in new}
+            tables = self._lookup.run([codes_output(c.name) for c in new], self._nothing | values)
+            for column, table in zip(new, tables, strict=True):
+                coded = np.append(table, _NULL_CODE)
+                known[column.name] = (encoded[column.name].dictionary, coded)
+        return [_mapped(array, known[name][1]) for name, array in encoded.items()]
 
 
 class Scorer:
@@ -165,8 +180,7 @@ def _encoded(array: pa.Array, column: Column) -> pa.DictionaryArray:
 
 
 def _mapped(array: pa.DictionaryArray, table: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The codes of an encoded column, from the codes of its dictionary."""
-    table = np.append(table, _NULL_CODE)
+    """The codes of an encoded column, from those of its dictionary; the last one is for nulls."""
     indices = array.indices
     if indices.null_count:
         indices = indices.cast(pa.int32()).fill_null(arrow.integer(len(table) - 1, pa.int32()))

@@ -129,12 +129,16 @@ def to_labels(array: pa.Array, column: Column) -> npt.NDArray[Any]:
 def to_vectors(array: pa.Array, column: Column) -> Vectors:
     """Lists of numbers as float32 [rows, length], NaN where null."""
     length = int(column.length or 0)
-    matrix: Vectors = np.full((len(array), length), np.nan, np.float32)
-    if not pt.is_null(array.type):
+    if pt.is_null(array.type):
+        return np.full((len(array), length), np.nan, np.float32)
+    if not pt.is_fixed_size_list(array.type):
         _require_length(array, column, length)
-        values = to_numbers(pc.list_flatten(array), column)
-        valid = arrow.view(array.is_valid().cast(pa.uint8())).astype(bool)
-        matrix[valid] = values.reshape(-1, length)
+    values = to_numbers(pc.list_flatten(array), column).astype(np.float32, copy=False)
+    rows: Vectors = values.reshape(-1, length)
+    if not array.null_count:
+        return rows
+    matrix = np.full((len(array), length), np.nan, np.float32)
+    matrix[arrow.view(array.is_valid().cast(pa.uint8())).astype(bool)] = rows
     return matrix
 
 
