@@ -32,13 +32,14 @@ def parts(destination: Path) -> dict[str, bytes]:
 def dask_cluster(*, workers: int, allowed_failures: int) -> Iterator[Any]:
     """A Dask cluster of worker processes; a task may lose `allowed_failures` of them."""
     from dask import config
+    from distributed import LocalCluster  # brings Dask's defaults, so before they are changed
 
-    with config.set({"distributed.scheduler.allowed-failures": allowed_failures}):
-        runner: Any = task_runner("dask", workers=workers)
-        from distributed import LocalCluster
-
-        with LocalCluster(**runner.cluster_kwargs) as cluster:
-            yield cluster
+    runner: Any = task_runner("dask", workers=workers)
+    with (
+        config.set({"distributed.scheduler.allowed-failures": allowed_failures}),
+        LocalCluster(**runner.cluster_kwargs) as cluster,
+    ):
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,7 @@ def test_workers_of_another_machine_need_a_server_that_they_reach(bundle: Path) 
 def test_a_scheduler_that_does_not_answer_is_named(
     bundle: Path, source: Path, tmp_path: Path
 ) -> None:
+    import distributed  # noqa: F401  it brings Dask's defaults, so before they are changed
     from dask import config
 
     from flows.runs import run_embed
