@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,7 +63,8 @@ def _slots(workers: int) -> threading.Semaphore:
 
 def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
     stage, name = Stage(Path(plan.stage)), plan.part_name(shard)
-    temporary = stage.folder / f"{name}.tmp"
+    # A name of its own for every attempt: a worker that was given up may still be writing.
+    temporary = stage.folder / f"{name}.{uuid.uuid4().hex}.tmp"
     schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
     writer = PartWriter(temporary, schema)
     try:
