@@ -28,7 +28,7 @@ TYPES = {"f8": "float64", "f4": "float32", "i8": "int64", "O": "string"}
 def rows(new_table: Any, checkpoint: Checkpoint) -> dict[str, Any]:
     """Model inputs with nulls of every kind, unknown categories and non-ASCII text."""
     table: pa.Table = new_table(40, seed=5)
-    feeds = feed(table, checkpoint.schema)
+    feeds = {name: values.copy() for name, values in feed(table, checkpoint.schema).items()}
     for name, values in UNSEEN.items():
         feeds[name][: len(values)] = values
     nothing = feed(table.slice(0, 1), checkpoint.schema)

@@ -66,7 +66,7 @@ def test_embed_publishes_and_repeats_as_a_no_op(
 def test_embed_writes_what_its_options_say(
     cli_here: Cli, bundle: Path, source: Path, tmp_path: Path
 ) -> None:
-    words = ["--vector", "wide", "--scores", "--threads", 1, "--memory", "200MB", "--keep", 1]
+    words = ["--vector", "wide", "--scores", "--threads", 1, "--memory", "4GB", "--keep", 1]
     assert cli_here("embed", bundle, source, tmp_path / "out", *words).code == 0
     names = pq.read_table(tmp_path / "out" / "current").column_names
     assert names == ["id", "embedding_0", "embedding_1", "embedding_2", "reconstruction_error"]
