@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
@@ -157,7 +158,7 @@ def _infer_column(
 
 
 def _unusable_names(names: Sequence[str], schema: FeatureSchema) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     problems = [f"column '{name}' stands twice in the table; rename one" for name in twice]
     for column in schema.with_role("feature", "condition", "key", "event_time"):
         if column.name == "" or "\0" in column.name or column.name.startswith("p2v/"):
@@ -226,14 +227,16 @@ def differences(
     no difference.
     """
     found = []
+    names = arrow_schema.names
+    counts, types = Counter(names), dict(zip(names, arrow_schema.types, strict=True))
     for column in schema.with_role(*roles):
-        count = arrow_schema.names.count(column.name)
+        count = counts[column.name]
         if count == 0:
-            hint = did_you_mean(column.name, arrow_schema.names)
+            hint = did_you_mean(column.name, names)
             found.append(f"column '{column.name}' ({column.kind or column.type}) is missing{hint}")
         elif count > 1:
             found.append(f"column '{column.name}' stands {count} times; rename one")
-        elif problem := _type_problem(column, value_type(arrow_schema.field(column.name).type)):
+        elif problem := _type_problem(column, value_type(types[column.name])):
             found.append(problem)
     return found
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,12 @@ import pyarrow.types as pt
 
 from pipeline.config import Role
 from pipeline.errors import DataError, SchemaError
-from pipeline.parquet import open_parquet, unreadable
+from pipeline.parquet import read_footer
 from pipeline.schema import FeatureSchema, differences
 
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _SHOWN = 20
+_FOOTERS = 8
 
 
 class RowGroup(NamedTuple):
@@ -158,7 +160,9 @@ def open_source(path: str | Path) -> Source:
         others = f", found {_files(skipped)}" if skipped else ", found nothing"
         raise DataError(f"{root} must hold files that end in .parquet{others}")
     base = root.parent if root.is_file() else root
-    opened = [_open_file(file, base) for file in found]
+    # Footers are small reads that wait for a disk; Arrow parses them without the lock.
+    with ThreadPoolExecutor(max_workers=_FOOTERS) as pool:
+        opened = list(pool.map(lambda file: _open_file(file, base), found))
     known: dict[bytes, pa.Schema] = {}
     schemas = tuple(
         known.setdefault(schema.serialize().to_pybytes(), schema) for _, schema in opened
@@ -187,13 +191,8 @@ def _walk(root: Path) -> tuple[list[Path], list[str]]:
 def _open_file(path: Path, base: Path) -> tuple[SourceFile, pa.Schema]:
     status = path.stat()
     relative = path.relative_to(base)
-    with open_parquet(str(path)) as parquet:
-        try:
-            metadata, schema = parquet.metadata, parquet.schema_arrow
-            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-            row_groups = tuple(RowGroup(g.num_rows, g.total_byte_size) for g in groups)
-        except Exception as error:
-            raise unreadable(str(path), error) from None
+    metadata, schema = read_footer(str(path))
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     partitions = tuple(_partition(part) for part in relative.parts[:-1] if "=" in part)
     for name, _ in partitions:
         if name in schema.names:
@@ -206,7 +205,7 @@ def _open_file(path: Path, base: Path) -> tuple[SourceFile, pa.Schema]:
         relative=str(relative),
         bytes=status.st_size,
         mtime_ns=status.st_mtime_ns,
-        row_groups=row_groups,
+        row_groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in groups),
         columns=metadata.num_columns,
         partitions=partitions,
     )
