@@ -23,6 +23,7 @@ from pipeline.graph import INT64, STRING, GraphBuilder
 
 UNKNOWN, NULL, RARE, FIRST = 0, 1, 2, 3
 MAX_KEYS = 65_536
+ENOUGH = 20
 MAX_CLASSES = 256
 RARE_TEXT = "<rare>"
 _MAX_COUNTED = 8 * MAX_KEYS
@@ -75,8 +76,12 @@ class CategoryFit:
                 counter.update(dict(kept))
 
     def finish(self) -> Categories:
-        """The fitted transforms; a value seen fewer than once in 10,000 rows, or once, is rare."""
-        least = max(2, -(-self._rows // 10_000))
+        """The fitted transforms.
+
+        A value seen once is rare, and so is one seen fewer than `ENOUGH` times and less than once
+        in 10,000 rows.
+        """
+        least = max(2, min(ENOUGH, -(-self._rows // 10_000)))
         return Categories(
             tuple(
                 _category(name, text, counter, least)
