@@ -132,27 +132,32 @@ def _run(
         done, resumed, reused = _find_finished(plan, shards, stage, destination)
         todo = [shard for shard in shards if plan.part_name(shard) not in done]
         mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
-        progress.start("rows", sum(shard.rows for shard in todo))
-        for part in mapper(partial(embed_shard, plan), todo):
-            done[part.name] = part
-            progress.advance(part.rows)
-        progress.finish()
-        manifest = _manifest(plan, source, [done[plan.part_name(s)] for s in shards])
-        destination.commit(stage, manifest)
-        report = report.model_copy(
-            update={
-                "computed": len(todo),
-                "computed_rows": sum(shard.rows for shard in todo),
-                "resumed": resumed,
-                "reused": reused,
-                "published": True,
-                "rows": manifest.rows,
-            }
-        )
+        rows = _compute(plan, todo, done, mapper, progress)
+        parts = [done[plan.part_name(shard)] for shard in shards]
+        destination.commit(stage, _manifest(plan, source, parts))
+        counts = {"computed": len(todo), "resumed": resumed, "reused": reused}
+        report = report.model_copy(update={**counts, "computed_rows": rows, "published": True})
     destination.point(run_id)
     destination.clear_stages()
     keep_last(destination, job.keep)
     return report
+
+
+def _compute(
+    plan: ShardPlan,
+    todo: Sequence[Shard],
+    done: dict[str, PartReport],
+    mapper: MapShards,
+    progress: Progress,
+) -> int:
+    """Make the parts of `todo` and add them to `done`; the rows that this took."""
+    rows = sum(shard.rows for shard in todo)
+    progress.start("rows", rows)
+    for part in mapper(partial(embed_shard, plan), todo):
+        done[part.name] = part
+        progress.advance(part.rows)
+    progress.finish()
+    return rows
 
 
 def _find_finished(
