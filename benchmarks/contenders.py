@@ -78,10 +78,12 @@ _ALL = str(len(os.sched_getaffinity(0)))
 # several threads or processes needs one thread in each; the others leave all cores to the model.
 _PARALLEL = (("2048", "1"), ("8192", "1"), ("65536", "1"))
 _RUNS = ("256", "512", "1024", "2048", "8192")
+_READS = (("16384", "0"), ("65536", "0"), ("65536", "1"))
+_POOLS = ("system", "mimalloc")
 _EITHER = (("8192", "1"), ("8192", _ALL), ("65536", _ALL))
 
 PARTS = (
-    _part("read", ("16384", "0"), ("65536", "0"), ("65536", "1")),
+    _part("read", *((rows, buffer, pool) for rows, buffer in _READS for pool in _POOLS)),
     _part("forward", *((rows, arena) for rows in _RUNS for arena in ("0", "1"))),
     _part("write", ("snappy", "65536"), ("none", "65536"), ("none", "16384")),
 )
@@ -90,6 +92,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         _peer("pandas", "pandas_script.py", "pandas", *_EITHER, checksums="written and verified"),
+        _peer("pandas-defaults", "pandas_defaults.py", "pandas", ("all", "0"), checksums="none"),
         _peer(
             "pyarrow", "pyarrow_loop.py", "pyarrow", *_PARALLEL, checksums="written and verified"
         ),
@@ -101,4 +104,4 @@ PEERS = {
         _peer("spark", "spark_map.py", "pyspark", *_PARALLEL[1:], checksums="written and verified"),
     )
 }
-ON_REQUEST = ("ray", "spark")
+ON_REQUEST = ("dask", "ray", "spark")

@@ -9,11 +9,11 @@ core.onnx over blocks that are filled already; `write` writes the same 65,536 ro
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline import Encoder
 from pipeline.bundle import Bundle
-from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed
+from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, to_input
 
 CORES = len(os.sched_getaffinity(0))
 SAMPLE = 65_536
@@ -33,8 +33,13 @@ Part = Callable[[Bundle, list[Path], Path, list[str]], None]
 
 
 def read(bundle: Bundle, files: list[Path], dest: Path, settings: list[str]) -> None:
-    """Decode every column that is needed; settings: rows of a batch, pre-buffer (0 or 1)."""
-    rows, pre_buffer = map(int, settings)
+    """Decode every column that is needed.
+
+    Settings: rows of a batch, pre-buffer (0 or 1), Arrow's memory pool.
+    """
+    rows, pre_buffer = map(int, settings[:2])
+    pool = pa.system_memory_pool() if settings[2] == "system" else pa.mimalloc_memory_pool()
+    pa.set_memory_pool(pool)
     contract = bundle.manifest.feature_schema
     columns = [c.name for c in contract.with_role("key", "event_time", "feature")]
     texts = [c.name for c in contract.by_kind("category")]
@@ -54,29 +59,35 @@ def read(bundle: Bundle, files: list[Path], dest: Path, settings: list[str]) -> 
 
 
 def forward(bundle: Bundle, files: list[Path], dest: Path, settings: list[str]) -> None:
-    """Run core.onnx; settings: rows of a run, memory arena (0 or 1)."""
+    """Run core.onnx, and lookup.onnx on the distinct values of every sample.
+
+    Settings: rows of a run, memory arena (0 or 1).
+    """
     rows, arena = map(int, settings)
-    blocks = _blocks(bundle, _sample(bundle, files), rows)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.enable_cpu_mem_arena = bool(arena)
-    session = ort.InferenceSession(
-        bundle.read("core.onnx"), options, providers=["CPUExecutionProvider"]
-    )
+    sample = _sample(bundle, files)
+    blocks, distinct = _blocks(bundle, sample, rows), _distinct(bundle, sample)
+    core = _session(bundle, "core.onnx", arena)
+    lookup = _session(bundle, "lookup.onnx", arena) if distinct else None
 
     def work(path: Path) -> None:
         left = pq.read_metadata(path).num_rows
-        for count, block in cycle(blocks):
-            session.run(["embedding"], block)
-            left -= count
-            if left <= 0:
-                break
+        while left > 0:
+            if lookup:
+                lookup.run(None, distinct)
+            for count, block in blocks:
+                core.run(["embedding"], block)
+                left -= count
+                if left <= 0:
+                    break
 
     _on_all_cores(work, files)
 
 
 def write(bundle: Bundle, files: list[Path], dest: Path, settings: list[str]) -> None:
-    """Write key, event time and embedding; settings: compression, rows of a row group."""
+    """Write key, event time and embedding, and hash the file, as every part of ours is.
+
+    Settings: compression, rows of a row group.
+    """
     compression, rows = settings[0], int(settings[1])
     table = _sample(bundle, files)
     embedding = Encoder(bundle).transform(table)
@@ -100,6 +111,8 @@ def write(bundle: Bundle, files: list[Path], dest: Path, settings: list[str]) ->
             while left > 0:
                 writer.write_table(table.slice(0, left), row_group_size=rows)
                 left -= table.num_rows
+        with (dest / path.name).open("rb") as written:
+            hashlib.file_digest(written, "sha256")
 
     _on_all_cores(work, files)
 
@@ -114,6 +127,21 @@ def _sample(bundle: Bundle, files: list[Path]) -> pa.Table:
         c.name for c in bundle.manifest.feature_schema.with_role("key", "event_time", "feature")
     ]
     return pq.ParquetFile(files[0]).read_row_group(0, columns=names).slice(0, SAMPLE)
+
+
+def _session(bundle: Bundle, name: str, arena: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = bool(arena)
+    return ort.InferenceSession(bundle.read(name), options, providers=["CPUExecutionProvider"])
+
+
+def _distinct(bundle: Bundle, table: pa.Table) -> dict[str, Any]:
+    """The inputs of lookup.onnx: every value of `table` once."""
+    return {
+        column.name: to_input(table.column(column.name).unique(), column)
+        for column in bundle.manifest.feature_schema.by_kind("category")
+    }
 
 
 def _blocks(bundle: Bundle, table: pa.Table, rows: int) -> list[tuple[int, dict[str, Any]]]:

@@ -44,7 +44,8 @@ NOTES = """\
   between the two, *start-up* is what is left at no rows. Ratios are taken round by round.
 - Memory is the peak of the largest process on the larger table.
 - Input is in the page cache, and no dirty pages wait to be written when a run starts. Only
-  parquet2vec syncs, hashes and publishes what it wrote, and its CPU for that is counted.
+  parquet2vec syncs and publishes what it wrote, and its CPU for that is counted. It also hashes
+  every part (SHA-256), and so does the limit; the peers do not.
 - All engines run the same `encoder.onnx`, fed by column name, and write key, event time and
   embedding; parquet2vec and the limit use the same graph cut in two, `lookup.onnx` and `core.onnx`.
   Strings become Python objects in every peer, because that is what `encoder.onnx` takes.
@@ -55,8 +56,11 @@ NOTES = """\
   inside ONNX Runtime; Polars, Daft, DuckDB and Dask schedule by themselves. Up to three settings
   (rows of a call × threads in it) are tried first and the cheapest in CPU is measured; threads
   inside ONNX Runtime do not spin. DuckDB calls with 2,048 rows and leaves no choice.
-- *Setting* of a part: rows of a batch × pre-buffer for read, rows of a run × memory arena for
-  forward, compression × rows of a row group for write. All parts run on a thread per core.
+- *pandas* is a careful script, *pandas-defaults* the one people write first: each file read whole,
+  one call of the model for all its rows, every option as it comes.
+- *Setting* of a part: rows of a batch × pre-buffer × memory pool for read, rows of a run × memory
+  arena for forward, compression × rows of a row group for write. All parts run on a thread per
+  core.
 - A slope that the noise hides is *unresolved*: more rows or more rounds are needed.
 - Page checksums: {checksums}.
 """

@@ -40,6 +40,8 @@ def main() -> None:
     # Read when Arrow loads. Its own allocator keeps what it once held: more memory, and more CPU
     # spent on fresh pages.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    # Threads of linear algebra that have nothing to do yet spin for a tenth of a CPU second.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     app(prog_name="parquet2vec")
 
 

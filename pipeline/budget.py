@@ -17,7 +17,7 @@ from pipeline.source import Source
 # and column.
 WORTHWHILE_ROWS = 4_096
 SMALLEST_ROWS = 256
-LARGEST_BATCH = 64 * 2**20
+LARGEST_BATCH = 128 * 2**20
 # A vector column is one large piece of memory, fresh for every batch: pages of it cost more than
 # what fewer batches save.
 LARGEST_VECTORS = 16 * 2**20

@@ -1,4 +1,4 @@
-"""The script people write first: read a file into a frame, run the model, write the frame.
+"""A careful script: read a file into a frame, run the model on some rows at a time, write.
 
 With one thread in ONNX Runtime, a pool of processes takes the files; with more, a plain loop.
 """
