@@ -92,7 +92,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         _peer("pandas", "pandas_script.py", "pandas", *_EITHER, checksums="written and verified"),
-        _peer("pandas-defaults", "pandas_defaults.py", "pandas", ("all", "0"), checksums="none"),
+        _peer("pandas-defaults", "pandas_defaults.py", "pandas", ("0", "0"), checksums="none"),
         _peer(
             "pyarrow", "pyarrow_loop.py", "pyarrow", *_PARALLEL, checksums="written and verified"
         ),
