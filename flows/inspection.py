@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline.bundle import MANIFEST, Bundle, FileRecord
 from pipeline.config import Config
+from pipeline.destinations import open_destination
 from pipeline.publishing import Destination
 from pipeline.schema import infer
 from pipeline.shards import read_batches
@@ -93,7 +94,7 @@ def inspect(path: str) -> Facts:
     if (Path(path) / MANIFEST).exists():
         return _bundle(Bundle.open(path))
     if (Path(path) / "_parquet2vec.json").exists():
-        return _destination(Destination.open(path))
+        return _destination(open_destination(path))
     return _source(open_source(path))
 
 
@@ -147,9 +148,10 @@ def _bundle(bundle: Bundle) -> BundleFacts:
 
 def _destination(destination: Destination) -> DestinationFacts:
     manifests = destination.published()[::-1]
-    current = destination.current
+    pointer = destination.pointer
+    current = pointer.run_id if pointer else None
     return DestinationFacts(
-        path=str(destination.root),
+        path=destination.path,
         current=current,
         source=manifests[0].source if manifests else None,
         versions=tuple(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import onnxruntime
 import pyarrow as pa
@@ -31,7 +29,7 @@ class ShardPlan:
 
     job: EmbeddingJob
     model: str
-    stage: str
+    stage: Stage
     run_id: str
     schema: bytes
     budget: Budget
@@ -62,11 +60,10 @@ def _slots(workers: int) -> threading.Semaphore:
 
 
 def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
-    stage, name = Stage(Path(plan.stage)), plan.part_name(shard)
-    # A name of its own for every attempt: a worker that was given up may still be writing.
-    temporary = stage.folder / f"{name}.{uuid.uuid4().hex}.tmp"
+    name = plan.part_name(shard)
+    scratch = plan.stage.scratch(name)
     schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
-    writer = PartWriter(temporary, schema)
+    writer = PartWriter(scratch, schema)
     try:
         for batch in _embedded(plan, shard, schema):
             writer.write(batch)
@@ -74,19 +71,16 @@ def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
         raise _located(error, shard) from None
     finally:
         writer.close()
-    final = stage.folder / name
-    temporary.rename(final)
-    return stage.record(
-        PartReport(
-            name=name,
-            rows=writer.rows,
-            bytes=final.stat().st_size,
-            sha256=storage.sha256_of(final),
-            work=plan.work(shard),
-            source=shard.file.relative,
-            row_groups=shard.row_groups,
-        )
+    report = PartReport(
+        name=name,
+        rows=writer.rows,
+        bytes=scratch.stat().st_size,
+        sha256=storage.sha256_of(scratch),
+        work=plan.work(shard),
+        source=shard.file.relative,
+        row_groups=shard.row_groups,
     )
+    return plan.stage.finish(scratch, report)
 
 
 def _embedded(plan: ShardPlan, shard: Shard, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

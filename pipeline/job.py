@@ -18,11 +18,19 @@ import pyarrow as pa
 from pipeline import budget
 from pipeline.bundle import Bundle
 from pipeline.config import Config, EmbeddingJob
+from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan, digest, embed_shard, options_of
 from pipeline.errors import BundleError, ConfigError, PublishError
 from pipeline.parts import part_schema
 from pipeline.progress import Progress, Silent
-from pipeline.publishing import FORMAT, Destination, PartReport, Stage, VersionManifest
+from pipeline.publishing import (
+    FORMAT,
+    Destination,
+    PartReport,
+    Pointer,
+    Stage,
+    VersionManifest,
+)
 from pipeline.retention import keep_last
 from pipeline.shards import Shard, plan_shards
 from pipeline.source import Source, open_source
@@ -80,7 +88,7 @@ def embed(
     )
     schema = _output_schema(job, bundle, source)
     shards = plan_shards(source)
-    destination = Destination.open(job.destination, create=True)
+    destination = open_destination(job.destination, create=True)
     with destination.locked():
         try:
             report = _run(job, bundle, source, schema, shards, destination, progress, map_shards)
@@ -119,12 +127,12 @@ def _run(
         rows_per_second=0.0,
         skipped_files=source.skipped,
     )
-    if not destination.version(run_id).exists():
+    if not destination.has(run_id):
         stage = destination.stage(run_id)
         plan = ShardPlan(
             job=job,
             model=bundle.fingerprint,
-            stage=str(stage.folder),
+            stage=stage,
             run_id=run_id,
             schema=schema.serialize().to_pybytes(),
             budget=budget.plan(job, bundle, source),
@@ -137,7 +145,9 @@ def _run(
         destination.commit(stage, _manifest(plan, source, parts))
         counts = {"computed": len(todo), "resumed": resumed, "reused": reused}
         report = report.model_copy(update={**counts, "computed_rows": rows, "published": True})
-    destination.point(run_id)
+    pointer = destination.pointer
+    if pointer is None or not pointer.pinned:
+        destination.point(Pointer(run_id=run_id))
     destination.clear_stages()
     keep_last(destination, job.keep)
     return report
@@ -167,13 +177,13 @@ def _find_finished(
     for shard in shards:
         if found := stage.finished(plan.part_name(shard), plan.work(shard)):
             done[found.name] = found
-    resumed, current = len(done), destination.current
-    older = destination.manifest(current).files if current else ()
+    resumed, pointer = len(done), destination.pointer
+    older = destination.manifest(pointer.run_id).files if pointer else ()
     known = {part.work: part for part in older}
     for shard in shards:
         name, part = plan.part_name(shard), known.get(plan.work(shard))
-        if name not in done and part is not None and current is not None:
-            taken = stage.reuse(part, name=name, published=destination.version(current))
+        if name not in done and part is not None and pointer is not None:
+            taken = stage.reuse(part, name=name, run_id=pointer.run_id)
             done |= {name: taken} if taken else {}
     return done, resumed, len(done) - resumed
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 from pipeline.publishing import Destination
 
 
@@ -13,7 +11,8 @@ def keep_last(destination: Destination, count: int) -> list[str]:
     Call it with the lock held. Returns the run ids that were deleted.
     """
     manifests = destination.published()
-    old = [m.run_id for m in manifests[:-count] if m.run_id != destination.current]
+    pointer = destination.pointer
+    old = [m.run_id for m in manifests[:-count] if pointer is None or m.run_id != pointer.run_id]
     for run_id in old:
-        shutil.rmtree(destination.version(run_id))
+        destination.remove(run_id)
     return old

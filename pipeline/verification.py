@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline import bundle, publishing, storage
+from pipeline import bundle
 from pipeline.config import Config
+from pipeline.destinations import open_destination
 from pipeline.errors import DestinationError
 
 
@@ -30,13 +31,13 @@ def verify(path: str | Path) -> Verification:
         records = bundle.Bundle.open(folder).manifest.files.values()
         size = sum(record.bytes for record in records)
         return Verification(path=str(path), what="bundle", files=len(records), bytes=size)
-    destination = publishing.Destination.open(folder)
+    destination = open_destination(folder)
     manifests = destination.published()
     damaged = [
         f"{manifest.run_id}/{part.name}"
         for manifest in manifests
         for part in manifest.files
-        if not _intact(destination.version(manifest.run_id) / part.name, part)
+        if not destination.intact(manifest.run_id, part)
     ]
     if damaged:
         raise DestinationError(
@@ -46,10 +47,3 @@ def verify(path: str | Path) -> Verification:
     parts = [part for manifest in manifests for part in manifest.files]
     size = sum(part.bytes for part in parts)
     return Verification(path=str(path), what="destination", files=len(parts), bytes=size)
-
-
-def _intact(path: Path, part: publishing.PartReport) -> bool:
-    try:
-        return path.stat().st_size == part.bytes and storage.sha256_of(path) == part.sha256
-    except OSError:
-        return False

@@ -144,9 +144,9 @@ def test_a_destination_that_is_not_ours(
 def test_a_destination_that_another_run_holds(
     cli_here: Cli, bundle: Path, source: Path, tmp_path: Path
 ) -> None:
-    from pipeline.publishing import Destination
+    from pipeline.destinations import open_destination
 
-    with Destination.open(tmp_path / "out", create=True).locked():
+    with open_destination(tmp_path / "out", create=True).locked():
         refused(cli_here("embed", bundle, source, tmp_path / "out"), 4, "another run")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import Bundle, EmbeddingJob, Encoder, embed, verify
 from pipeline.budget import Budget
+from pipeline.destinations import open_destination
 from pipeline.errors import (
     BundleError,
     ConfigError,
@@ -21,7 +22,7 @@ from pipeline.errors import (
     SchemaError,
 )
 from pipeline.job import MapShards, ShardFunction
-from pipeline.publishing import Destination, PartReport
+from pipeline.publishing import PartReport, Pointer
 from pipeline.shards import Shard
 
 
@@ -144,9 +145,9 @@ def test_only_the_last_versions_are_kept(bundle: Bundle, source: Path, tmp_path:
     for stamp in range(4):
         os.utime(source / "day-0.parquet", ns=(stamp, stamp))
         last = embed(job(bundle, source, tmp_path / "to", keep=2))
-    destination = Destination.open(tmp_path / "to")
+    destination = open_destination(tmp_path / "to")
     assert len(destination.published()) == 2
-    assert destination.current == last.run_id
+    assert destination.pointer == Pointer(run_id=last.run_id)
 
 
 @pytest.mark.parametrize(
