@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.config import Config, EmbeddingJob
+from pipeline.config import Config, EmbeddingJob, LocalText, LocationText
 from training.spec import TrainingJob
 
 
 class EvaluationJob(Config):
     """Measure a bundle against PCA, raw columns and a random projection."""
 
-    bundle: str = Field(description="Folder of the trained model.")
-    source: str = Field(
+    bundle: LocationText = Field(description="Folder of the trained model.")
+    source: LocationText = Field(
         description="Parquet file or folder; only rows that the model never saw count."
     )
     label: str = Field(description="Column that the probes predict.")
-    test: str | None = Field(
+    test: LocationText | None = Field(
         default=None, description="Parquet file or folder whose rows are the test, instead."
     )
 
@@ -24,7 +24,7 @@ class EvaluationJob(Config):
 class RefreshSettings(Config):
     """What a refresh adds to a training and an embedding."""
 
-    models: str = Field(description="Folder of models: versions/<id>, and current.")
+    models: LocalText = Field(description="Folder of models: versions/<id>, and current.")
     margin: float = Field(
         default=0.01,
         ge=0,

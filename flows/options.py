@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -100,6 +100,8 @@ def _plain_type(annotation: Any) -> Any:
     """What typer is told for a field's type, or None where only a file can say the value."""
     if annotation in _PLAIN or get_origin(annotation) is Literal:
         return annotation
+    if get_origin(annotation) is Annotated:
+        return _plain_type(get_args(annotation)[0])
     arguments = [item for item in get_args(annotation) if item is not types.NoneType]
     if get_origin(annotation) in (Union, types.UnionType) and len(arguments) == 1:
         return _plain_type(arguments[0])

@@ -1,7 +1,7 @@
 """What a user may ask for: frozen, strict models, and the errors that name the wrong field.
 
-Imports only pydantic, so that the command line can build its options from these models without
-loading Arrow or a runtime.
+Imports no package but pydantic, so that the command line can build its options from these models
+without loading Arrow or a runtime.
 """
 
 from __future__ import annotations
@@ -11,9 +11,18 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import ConfigError
+from pipeline.locations import S3Location, locate, redacted
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMG]i?B|B)\s*$", re.IGNORECASE)
@@ -22,7 +31,10 @@ _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMG]i?B|B)\s*$", re.IGNORECASE)
 class Config(BaseModel):
     """Base of all settings and manifests: frozen, unknown fields refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # A wrong value may hold a secret, and pydantic's own errors reach Prefect's database.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True
+    )
 
 
 _Model = TypeVar("_Model", bound=Config)
@@ -51,7 +63,10 @@ def _explain(item: Any, where: str) -> str:
         return f"{path}: required, but missing"
     if item["type"] == "extra_forbidden":
         return f"{path}: unknown field; check its spelling or remove it"
-    return f"{path}: {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+    if item["type"] == _LOCATION_ERROR:
+        return f"{path}: {item['msg']}"
+    found = redacted(repr(item["input"]))
+    return f"{path}: {item['msg'].removeprefix('Value error, ')}, found {found}"
 
 
 def load_toml(path: str | Path) -> dict[str, Any]:
@@ -81,6 +96,30 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+_LOCATION_ERROR = "location"
+
+
+def _location(text: str) -> str:
+    """`text` if it names a place; of a URL, the one way to write it."""
+    try:
+        place = locate(text)
+    except ConfigError as error:
+        raise PydanticCustomError(_LOCATION_ERROR, "{reason}", {"reason": str(error)}) from None
+    return str(place) if "://" in text else text
+
+
+def _local(text: str) -> str:
+    if isinstance(locate(text), S3Location):
+        raise PydanticCustomError(
+            _LOCATION_ERROR, "a local path is required, found an s3:// URL; write here and copy"
+        )
+    return text
+
+
+LocationText = Annotated[str, AfterValidator(_location)]
+LocalText = Annotated[LocationText, AfterValidator(_local)]
+
+
 Kind = Literal["number", "category", "boolean", "timestamp", "vector", "image"]
 Role = Literal["feature", "key", "event_time", "label", "condition", "ignore"]
 
@@ -95,10 +134,10 @@ class ColumnOverride(Config):
 class EmbeddingJob(Config):
     """Embed the rows of a Parquet table and publish the vectors as a new version."""
 
-    bundle: Annotated[str, Field(description="Folder of the trained model.")]
-    source: Annotated[str, Field(description="Parquet file or folder to embed.")]
+    bundle: Annotated[LocationText, Field(description="Folder of the trained model.")]
+    source: Annotated[LocationText, Field(description="Parquet file or folder to embed.")]
     destination: Annotated[
-        str, Field(description="Folder to publish to; readers open its `current`.")
+        LocationText, Field(description="Folder to publish to; readers open its `current`.")
     ]
     vector: Annotated[
         Literal["fixed", "list", "wide"],

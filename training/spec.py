@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config import ColumnOverride, Config
+from pipeline.config import ColumnOverride, Config, LocalText, LocationText
 
 View = Literal["standardised", "ranked", "both"]
 Trunk = Literal["none", "dense"]
@@ -55,8 +55,8 @@ class TrainingConfig(Config):
 class TrainingJob(Config):
     """One training run: where the rows are, what the columns mean, where the bundle goes."""
 
-    source: str = Field(description="Parquet file or folder to learn from.")
-    out: str = Field(description="Folder of the bundle to write.")
+    source: LocationText = Field(description="Parquet file or folder to learn from.")
+    out: LocalText = Field(description="Folder of the bundle to write.")
     recipe: str = Field(
         default="auto",
         description="Member of the family; 'auto' trains several and keeps the best by probe.",

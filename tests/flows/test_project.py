@@ -25,6 +25,11 @@ def written(folder: Path, text: str) -> Path:
         (EMBED + 'memory = "much"\n', "$.embed.memory"),
         ("[trian]\n", "$.trian"),
         ("train = 3\n", "$.train"),
+        (TRAIN.replace("table", "https://host/table"), "$.train.source"),
+        (TRAIN.replace("model", "s3://lake/model"), "$.train.out"),
+        (EMBED.replace("/data/table", "s3://lake/table?x=1"), "$.embed.source"),
+        (EMBED.replace("vectors", "s3://key:secret@lake/t"), "$.embed.destination"),
+        ('[refresh]\nmodels = "gs://lake/models"\n', "$.refresh.models"),
     ],
 )
 def test_a_wrong_field_is_named_by_its_path(tmp_path: Path, text: str, path: str) -> None:
