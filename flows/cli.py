@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.console import AsJson, Debug, reporting
+from flows.console import AsJson, Commands, Debug, reporting
 from flows.jobs import EvaluationJob
 from flows.options import with_options
 from flows.progress import console_progress
@@ -19,6 +19,7 @@ from training.spec import TrainingJob
 
 app = typer.Typer(
     name="parquet2vec",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from flows.redaction import one_line, printable, without_secrets
 from pipeline.config import Config
 from pipeline.errors import Parquet2VecError
 
@@ -24,6 +26,30 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Report = Callable[[Config, str], None]
 
 
+class Commands(TyperGroup):
+    """The commands; typer quotes a wrong word in its own message, and that word may be a secret."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """The context of the group's own words."""
+        with _cleaning_usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """What the command answers, whose words are read here."""
+        with _cleaning_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _cleaning_usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = one_line(without_secrets(message))  # type: ignore[attr-defined]
+        raise
+
+
 @contextlib.contextmanager
 def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
     """Gives the function that prints the command's result; turns an error into its exit code.
@@ -34,7 +60,8 @@ def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
     out = sys.stdout
 
     def report(result: Config, text: str) -> None:
-        print(result.model_dump_json(indent=2) if as_json else text, file=out, flush=True)
+        answer = result.model_dump_json(indent=2) if as_json else text
+        print(printable(answer), file=out, flush=True)
 
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -43,7 +70,8 @@ def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
         if isinstance(error, typer.Exit | typer.BadParameter):
             raise
         if debug:
-            traceback.print_exception(error)
+            told = "".join(traceback.format_exception(error))
+            print(printable(without_secrets(told)), file=sys.stderr, end="")
         if as_json:
             print(json.dumps({"error": _document(error)}, indent=2), file=out, flush=True)
         print(f"parquet2vec: {_message(error)}", file=sys.stderr, flush=True)
@@ -58,7 +86,14 @@ def exit_code(error: BaseException) -> int:
 
 
 def _message(error: BaseException) -> str:
-    """One message: what was required, what was found, what to do."""
+    """One message: what was required, what was found, what to do.
+
+    Only its first line begins at the margin, so that no name in it can pass for a message.
+    """
+    return printable(without_secrets(_explanation(error))).replace("\n", "\n  ")
+
+
+def _explanation(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command again goes on where it stopped"
     if isinstance(error, Parquet2VecError):
@@ -91,6 +126,7 @@ def two_columns(rows: list[tuple[str, str]]) -> str:
     bundle  model
     dim     8
     """
+    rows = [(one_line(name), one_line(value)) for name, value in rows]
     indent = 2 + max((len(name) for name, _ in rows), default=0)
     lines: list[str] = []
     for name, value in rows:
@@ -109,6 +145,7 @@ def aligned(rows: list[tuple[str, ...]]) -> str:
     a    bb
     ccc  d
     """
+    rows = [tuple(map(one_line, row)) for row in rows]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
