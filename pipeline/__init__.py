@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from pipeline.encoder import Encoder
     from pipeline.job import JobReport, embed
     from pipeline.verification import verify
+
+# ONNX Runtime 1.31 for Linux keeps a device id and a database of every session below ~/.cache, to
+# be uploaded; it reads this when it is imported, and DO_NOT_TRACK is not enough.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Bundle", "EmbeddingJob", "Encoder", "JobReport", "embed", "verify"]
 

@@ -109,3 +109,13 @@ def test_a_job_imports_none_of_them_even_where_they_are_installed(
     done = subprocess.run(code, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert not set(ABSENT) & set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_the_runtime_notes_nothing_about_its_user(bundle: Bundle, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    code = "import sys, pipeline; pipeline.Encoder.open(sys.argv[1])"
+    given = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    given = {**given, "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")}
+    subprocess.run([sys.executable, "-c", code, str(bundle.path)], env=given, check=True)
+    assert list(home.iterdir()) == []
