@@ -87,12 +87,12 @@ def _embedded(plan: ShardPlan, shard: Shard, schema: pa.Schema) -> Iterator[pa.R
     encoder, scorer = _models(plan.job.bundle, plan.model, plan.job.scores)
     contract = encoder.schema
     passed = [column.name for column in contract.with_role("key", "event_time")]
-    names = [column.name for column in contract.features]
     batches = read_batches(
         shard,
-        columns=list(dict.fromkeys([*passed, *names])),
+        columns=passed,
         rows_per_batch=plan.budget.rows_per_batch,
         dictionary=[c.name for c in contract.by_kind("category") if "string" in c.type],
+        features=contract.features,
     )
     for batch in batches:
         vectors = encoder.encode(batch)

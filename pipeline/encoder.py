@@ -24,6 +24,7 @@ from pipeline.errors import DataError, SchemaError
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, flat, to_input
 from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema, differences
+from pipeline.values import require_sound
 
 _NULL_CODE = 1
 # Activations of one run should stay in the second-level cache.
@@ -79,7 +80,7 @@ class Encoder:
 
         Raises:
             SchemaError: if a feature column is missing or of another kind.
-            DataError: if a value cannot be represented.
+            DataError: if a value cannot be represented; it names the column and the row.
         """
         arrow = as_table(table)
         problems = differences(self.schema, arrow.schema, roles=("feature", "condition"))
@@ -87,7 +88,11 @@ class Encoder:
             raise SchemaError("; ".join(problems))
         names = [column.name for column in self.schema.features]
         batches = arrow.select(names).combine_chunks().to_batches(max_chunksize=65_536)
-        found = [self.encode(batch) for batch in batches]
+        row, found = 0, []
+        for batch in batches:
+            require_sound(batch, columns=self.schema.features, where="the table", first_row=row)
+            found.append(self.encode(batch))
+            row += batch.num_rows
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
 
     def encode(self, batch: pa.RecordBatch) -> Embedding:

@@ -13,7 +13,8 @@
         └── LockedError            4   another run holds the destination
 
 A message says what was required, what was found and what to do. Errors of Arrow and ONNX Runtime
-are translated where they arise; none leaves this package.
+are translated where they arise; none leaves this package. Names of files and columns come from
+outside: whatever in them would steer a terminal or break a line of a log stands escaped.
 """
 
 from __future__ import annotations
@@ -21,10 +22,24 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def printable(text: str) -> str:
+    r"""`text` on one line, with escapes for whatever is not printed.
+
+    >>> printable("é \x1b[2J\u202egpj.exe")
+    'é \\x1b[2J\\u202egpj.exe'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class Parquet2VecError(Exception):
     """Root of all errors; ``exit_code`` is what the command line returns for it."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(Parquet2VecError):

@@ -18,6 +18,7 @@ import pyarrow.types as pt
 from pipeline import arrow
 from pipeline.errors import DataError
 from pipeline.schema import Column, FeatureSchema, is_text
+from pipeline.values import wrong_length
 
 # The inputs of core.onnx beside vector columns: feature-major blocks of all columns of a kind.
 NUMBERS, TIMESTAMPS, CODES = "p2v/numbers", "p2v/timestamps", "p2v/codes"
@@ -131,8 +132,8 @@ def to_vectors(array: pa.Array, column: Column) -> Vectors:
     length = int(column.length or 0)
     if pt.is_null(array.type):
         return np.full((len(array), length), np.nan, np.float32)
-    if not pt.is_fixed_size_list(array.type):
-        _require_length(array, column, length)
+    if problem := wrong_length(array, length):
+        raise DataError(problem.told(column.name))
     values = to_numbers(pc.list_flatten(array), column).astype(np.float32, copy=False)
     rows: Vectors = values.reshape(-1, length)
     if not array.null_count:
@@ -140,14 +141,3 @@ def to_vectors(array: pa.Array, column: Column) -> Vectors:
     matrix = np.full((len(array), length), np.nan, np.float32)
     matrix[arrow.view(array.is_valid().cast(pa.uint8())).astype(bool)] = rows
     return matrix
-
-
-def _require_length(array: pa.Array, column: Column, length: int) -> None:
-    found = pc.list_value_length(array)
-    lengths = arrow.view(found.fill_null(arrow.integer(length, found.type)))
-    wrong = np.flatnonzero(lengths != length)
-    if len(wrong):
-        raise DataError(
-            f"column '{column.name}' must hold {length} numbers in every row, "
-            f"found {lengths[wrong[0]]} in row {wrong[0]} of the batch"
-        )

@@ -3,28 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from pipeline.errors import DataError
 
 # Bytes read ahead of every column.
 BUFFER = 2**16
+_MAGIC = (b"PAR1", b"PARE")
+_PAGE_HEADER = 64
+_CHECKSUM_FIELD = 0x15
+
+_FILES = LocalFileSystem()
 
 
-def read_footer(path: str) -> tuple[pq.FileMetaData, pa.Schema]:
-    """The metadata of the file at `path`, and its columns without what their writer noted.
+class Footer(NamedTuple):
+    """What a file says of itself.
+
+    `schema` lacks what the file's writer noted; `checksums` tells whether its first page has one.
+    """
+
+    metadata: pq.FileMetaData
+    schema: pa.Schema
+    checksums: bool
+
+
+def read_footer(path: str) -> Footer:
+    """The footer of the file at `path`.
 
     Raises:
         DataError: if it is no Parquet file.
     """
     try:
-        # A third cheaper than opening the file where there are thousands of columns.
-        metadata = pq.read_metadata(path, memory_map=False)
-        return metadata, metadata.schema.to_arrow_schema().remove_metadata()
+        with _FILES.open_input_file(path) as file:
+            # Arrow reads from the end and never looks at the head.
+            head = file.read_at(len(_MAGIC[0]), 0)
+            # A third cheaper than opening the file where there are thousands of columns.
+            metadata = pq.read_metadata(file)
+            if head not in _MAGIC:
+                raise ValueError("it does not begin as Parquet does")
+            schema = metadata.schema.to_arrow_schema().remove_metadata()
+            return Footer(metadata, schema, _has_checksums(file, metadata))
     except Exception as error:
         raise unreadable(path, error) from None
+
+
+def _has_checksums(file: pa.NativeFile, metadata: pq.FileMetaData) -> bool:
+    """Whether the first page carries a checksum, which only its own header tells."""
+    if not (metadata.num_row_groups and metadata.num_columns):
+        return True
+    chunk = metadata.row_group(0).column(0)
+    page = chunk.dictionary_page_offset or chunk.data_page_offset
+    return has_checksum(file.read_at(_PAGE_HEADER, page))
+
+
+def has_checksum(page: bytes) -> bool:
+    """Whether the header at the start of `page` has the optional field that follows three sizes.
+
+    A header is a struct in Thrift's compact protocol: every field is one byte that names it and,
+    if it is an integer, bytes of which all but the last have the highest bit set.
+    """
+    at = 0
+    for _ in range(3):
+        at += 1
+        while page[at : at + 1] >= b"\x80":
+            at += 1
+        at += 1
+    return page[at : at + 1] == bytes([_CHECKSUM_FIELD])
 
 
 def open_parquet(path: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile:
@@ -39,6 +87,7 @@ def open_parquet(path: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile
     try:
         return pq.ParquetFile(
             path,
+            filesystem=_FILES,
             read_dictionary=list(dictionary) or None,
             memory_map=False,
             pre_buffer=False,
@@ -52,4 +101,11 @@ def open_parquet(path: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile
 def unreadable(path: str, error: Exception) -> DataError:
     """The error to raise for whatever Arrow raised while reading `path`."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, MemoryError):
+        return DataError(
+            f"{path} needs more memory than this process may have ({reason}); "
+            "allow more, or write it in smaller row groups and pages"
+        )
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return DataError(f"{path} cannot be read: {error.strerror or reason}")
     return DataError(f"{path} cannot be read: it is truncated, damaged or not Parquet ({reason})")

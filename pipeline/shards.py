@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline import arrow
+from pipeline.errors import DataError
 from pipeline.parquet import open_parquet, unreadable
+from pipeline.schema import Column
 from pipeline.source import RowGroup, Source, SourceFile
+from pipeline.values import require_sound
 
 ROWS_PER_SHARD = 1_000_000
 BYTES_PER_SHARD = 128 * 2**20
@@ -62,20 +65,30 @@ def read_batches(
     columns: Sequence[str],
     rows_per_batch: int = ROWS_PER_BATCH,
     dictionary: Sequence[str] = (),
+    features: Sequence[Column] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Record batches of `columns`, in the order of the rows; only these columns are read.
 
-    Columns named in `dictionary` come dictionary-encoded. Partition columns come as text.
+    Columns named in `dictionary` come dictionary-encoded. Partition columns come as text. All text
+    is UTF-8, and a model can take every value of `features`.
 
     Raises:
-        DataError: if a file cannot be read or changed meanwhile; it names the file.
+        DataError: if a file cannot be read, changed meanwhile, or holds a value that breaks these
+            promises; it names the file, and column and row where there is one.
     """
+    names = list(dict.fromkeys([*columns, *(column.name for column in features)]))
+    for file, groups in _groups(what):
+        row = sum(group.rows for group in file.row_groups[: groups[0]]) if groups else 0
+        for batch in _read_file(file, groups, names, rows_per_batch, dictionary):
+            require_sound(batch, columns=features, where=file.path, first_row=row)
+            row += batch.num_rows
+            yield batch
+
+
+def _groups(what: Source | Shard) -> list[tuple[SourceFile, tuple[int, ...]]]:
     if isinstance(what, Shard):
-        yield from _read_file(what.file, what.row_groups, columns, rows_per_batch, dictionary)
-        return
-    for file in what.files:
-        groups = tuple(range(len(file.row_groups)))
-        yield from _read_file(file, groups, columns, rows_per_batch, dictionary)
+        return [(what.file, what.row_groups)]
+    return [(file, tuple(range(len(file.row_groups)))) for file in what.files]
 
 
 def _read_file(
@@ -94,15 +107,23 @@ def _read_file(
         batches = parquet.iter_batches(
             batch_size=rows_per_batch, row_groups=row_groups, columns=stored, use_threads=False
         )
+        missing = sum(file.row_groups[i].rows for i in row_groups)
         while True:
             try:
                 batch = next(batches, None)
+                if batch is not None:
+                    batch = _with_partitions(batch, columns, partitions)
             except Exception as error:
+                # Whatever is wrong with a file that changed, the change is why.
+                file.require_unchanged()
                 raise unreadable(file.path, error) from None
             if batch is None:
                 break
-            yield _with_partitions(batch, columns, partitions)
+            missing -= batch.num_rows
+            yield batch
     file.require_unchanged()
+    if missing:
+        raise DataError(f"{file.path} cannot be read: its pages lack {missing} rows of its footer")
 
 
 def _constant(value: str | None, rows: int) -> pa.Array:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import stat
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -17,7 +19,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.config import Role
-from pipeline.errors import DataError, SchemaError
+from pipeline.errors import DataError, Parquet2VecError, SchemaError
 from pipeline.parquet import read_footer
 from pipeline.schema import FeatureSchema, differences
 
@@ -37,15 +39,18 @@ class RowGroup(NamedTuple):
 class SourceFile:
     """One Parquet file as it was when the source was opened.
 
-    `partitions` are the ``name=value`` folders above it; their values stay text.
+    `partitions` are the ``name=value`` folders above it; their values stay text. `checksums` tells
+    whether its pages carry any, so that a flipped bit is found.
     """
 
     path: str
     relative: str
     bytes: int
     mtime_ns: int
+    inode: int
     row_groups: tuple[RowGroup, ...]
     columns: int
+    checksums: bool
     partitions: tuple[tuple[str, str | None], ...]
 
     @property
@@ -68,7 +73,8 @@ class SourceFile:
             found = Path(self.path).stat()
         except OSError as error:
             raise DataError(f"{self.path} vanished while it was read: {error.strerror}") from None
-        if (found.st_size, found.st_mtime_ns) != (self.bytes, self.mtime_ns):
+        recorded = (self.bytes, self.mtime_ns, self.inode)
+        if (found.st_size, found.st_mtime_ns, found.st_ino) != recorded:
             raise DataError(
                 f"{self.path} changed while it was read; run again when its writer is done"
             )
@@ -87,6 +93,11 @@ class Source:
     def rows(self) -> int:
         """Rows in all files."""
         return sum(file.rows for file in self.files)
+
+    @property
+    def without_checksums(self) -> int:
+        """Number of files in which a flipped bit may read as a wrong value."""
+        return sum(not file.checksums for file in self.files)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -135,7 +146,7 @@ class Source:
             raise SchemaError(f"{self.path}: " + "; ".join(listed[:_SHOWN] + more))
 
 
-def _files(names: list[str]) -> str:
+def _files(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
@@ -144,25 +155,27 @@ def open_source(path: str | Path) -> Source:
     """The Parquet file or folder of Parquet files at `path`, sorted by relative path.
 
     Names that start with ``_`` or ``.`` are left out, as Hive and Spark do; other files that do
-    not end in ``.parquet`` are left out and listed in `Source.skipped`.
+    not end in ``.parquet`` are left out and listed in `Source.skipped`. Linked folders are read.
 
     Raises:
-        DataError: if there is no such path, no Parquet file in it, or a file cannot be read.
+        DataError: if there is no such path, no Parquet file in it, or files cannot be read.
+        SchemaError: if names of columns or partitions are not unique. Both name every such file.
     """
     root = Path(path)
     if not root.exists():
         raise DataError(f"{root} does not exist; give a Parquet file or a folder of them")
-    if root.is_file():
-        found, skipped = [root], list[str]()
+    if root.is_dir():
+        base, (found, skipped) = root, _walk(root)
     else:
-        found, skipped = _walk(root)
+        base, found, skipped = root.parent, [root], list[str]()
     if not found:
         others = f", found {_files(skipped)}" if skipped else ", found nothing"
         raise DataError(f"{root} must hold files that end in .parquet{others}")
-    base = root.parent if root.is_file() else root
     # Footers are small reads that wait for a disk; Arrow parses them without the lock.
     with ThreadPoolExecutor(max_workers=_FOOTERS) as pool:
-        opened = list(pool.map(lambda file: _open_file(file, base), found))
+        attempts = list(pool.map(partial(_try_to_open, base=base), found))
+    _require_opened([attempt for attempt in attempts if isinstance(attempt, Parquet2VecError)])
+    opened = [attempt for attempt in attempts if not isinstance(attempt, Parquet2VecError)]
     known: dict[bytes, pa.Schema] = {}
     schemas = tuple(
         known.setdefault(schema.serialize().to_pybytes(), schema) for _, schema in opened
@@ -175,7 +188,9 @@ def open_source(path: str | Path) -> Source:
 def _walk(root: Path) -> tuple[list[Path], list[str]]:
     found: list[Path] = []
     skipped: list[str] = []
-    for folder, folders, names in os.walk(root):
+    seen: dict[tuple[int, int], str] = {}
+    for folder, folders, names in os.walk(root, onerror=_refuse_folder, followlinks=True):
+        _require_new(folder, seen)
         folders[:] = sorted(name for name in folders if name[0] not in "_.")
         for name in sorted(names):
             file = Path(folder, name)
@@ -188,33 +203,93 @@ def _walk(root: Path) -> tuple[list[Path], list[str]]:
     return sorted(found, key=lambda file: str(file.relative_to(root))), skipped
 
 
+def _refuse_folder(error: OSError) -> None:
+    # Left alone, a folder that cannot be listed would be a folder without rows.
+    raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from None
+
+
+def _require_new(folder: str, seen: dict[tuple[int, int], str]) -> None:
+    status = Path(folder).stat()
+    known = seen.setdefault((status.st_dev, status.st_ino), folder)
+    if known != folder:
+        raise DataError(
+            f"{folder} leads to {known}, whose rows would be read twice; remove the link"
+        )
+
+
+def _try_to_open(path: Path, *, base: Path) -> tuple[SourceFile, pa.Schema] | Parquet2VecError:
+    try:
+        return _open_file(path, base)
+    except Parquet2VecError as error:
+        return error
+
+
+def _require_opened(errors: Sequence[Parquet2VecError]) -> None:
+    if not errors:
+        return
+    more = [f"… and {len(errors) - _SHOWN} more files"] if len(errors) > _SHOWN else []
+    said = "; ".join([*map(str, errors[:_SHOWN]), *more])
+    raise type(errors[0])(said)
+
+
 def _open_file(path: Path, base: Path) -> tuple[SourceFile, pa.Schema]:
-    status = path.stat()
+    status = _status(path)
     relative = path.relative_to(base)
-    metadata, schema = read_footer(str(path))
+    metadata, schema, checksums = read_footer(str(path))
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    partitions = tuple(_partition(part) for part in relative.parts[:-1] if "=" in part)
-    for name, _ in partitions:
-        if name in schema.names:
-            raise SchemaError(
-                f"column '{name}' is a folder name and also a column of {path}; remove one"
-            )
-        schema = schema.append(pa.field(name, pa.string()))
+    rows = [group.num_rows for group in groups]
+    if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+        raise DataError(f"{path} cannot be read: its footer miscounts its rows; write it again")
+    partitions = tuple(_partition(part, path) for part in relative.parts[:-1] if "=" in part)
+    _require_unique(path, schema.names, [name for name, _ in partitions])
     file = SourceFile(
         path=str(path),
         relative=str(relative),
         bytes=status.st_size,
         mtime_ns=status.st_mtime_ns,
+        inode=status.st_ino,
         row_groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in groups),
         columns=metadata.num_columns,
+        checksums=checksums,
         partitions=partitions,
     )
-    return file, schema
+    return file, pa.schema([*schema, *(pa.field(name, pa.string()) for name, _ in partitions)])
 
 
-def _partition(folder: str) -> tuple[str, str | None]:
+def _status(path: Path) -> os.stat_result:
+    """What the disk says of a file, before anything opens it: a pipe would block for ever."""
+    try:
+        str(path).encode()
+        status = path.stat()
+    except UnicodeEncodeError:
+        raise DataError(f"{path} must have a name in UTF-8; rename it") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} must be a file, found a folder, pipe or device; remove it")
+    return status
+
+
+def _partition(folder: str, path: Path) -> tuple[str, str | None]:
     name, _, value = folder.partition("=")
-    return unquote(name), None if value == _NULL_PARTITION else unquote(value)
+    try:
+        name, value = unquote(name, errors="strict"), unquote(value, errors="strict")
+    except UnicodeDecodeError:
+        raise DataError(f"{path} lies under '{folder}', which is not UTF-8; rename it") from None
+    return name, None if value == _NULL_PARTITION else value
+
+
+def _require_unique(path: Path, columns: Sequence[str], partitions: Sequence[str]) -> None:
+    for name in partitions:
+        if name in columns:
+            raise SchemaError(
+                f"column '{name}' is a folder name and also a column of {path}; remove one"
+            )
+    for what, names in (("column", columns), ("partition", partitions)):
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            listed = ", ".join(map(repr, twice[:_SHOWN]))
+            raise SchemaError(f"{what} {listed} stands more than once in {path}; rename one")
 
 
 def _require_same_partitions(source: Source) -> None:
