@@ -75,11 +75,13 @@ $(PEERS)/installed: benchmarks/peers.txt benchmarks/peers-cluster.txt | $(STAMP)
 	@$(PEERS)/bin/python -m pip check
 	@touch $@
 
-# A look in a few minutes; docs/benchmarks has the full measurement, which is the same scripts
-# without their options. The scripts import their neighbours, so the safe path is off.
+# A look in ten minutes; SCALE=1 ROUNDS=5 is the measurement in docs/benchmarks.
+# The scripts import their neighbours, so the safe path is off.
+SCALE  ?= 0.2
+ROUNDS ?= 3
 bench: export PYTHONSAFEPATH :=
-bench: $(PEERS)/installed  ## throughput on small tables; TABLES=FOLDER adds the quality of embeddings
-	$(BIN)/python benchmarks/throughput.py floats-64 mixed-40-10 --scale 0.2 --rounds 3 --out build/benchmarks
+bench: $(PEERS)/installed  ## throughput; SCALE=1 ROUNDS=5 in full; TABLES=FOLDER adds the quality of embeddings
+	$(BIN)/python benchmarks/throughput.py --scale $(SCALE) --rounds $(ROUNDS) --out build/benchmarks
 	$(if $(TABLES),$(BIN)/python benchmarks/quality.py $(TABLES) --out build/benchmarks)
 
 # Versions already in the lock are kept where they still fit; LOCK_FLAGS=--upgrade takes the newest.

@@ -78,12 +78,10 @@ _ALL = str(len(os.sched_getaffinity(0)))
 # several threads or processes needs one thread in each; the others leave all cores to the model.
 _PARALLEL = (("2048", "1"), ("8192", "1"), ("65536", "1"))
 _RUNS = ("256", "512", "1024", "2048", "8192")
-_READS = (("16384", "0"), ("65536", "0"), ("65536", "1"))
-_POOLS = ("system", "mimalloc")
 _EITHER = (("8192", "1"), ("8192", _ALL), ("65536", _ALL))
 
 PARTS = (
-    _part("read", *((rows, buffer, pool) for rows, buffer in _READS for pool in _POOLS)),
+    _part("read", ("16384", "0"), ("65536", "0"), ("65536", "1")),
     _part("forward", *((rows, arena) for rows in _RUNS for arena in ("0", "1"))),
     _part("write", ("snappy", "65536"), ("none", "65536"), ("none", "16384")),
 )

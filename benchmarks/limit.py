@@ -33,13 +33,13 @@ Part = Callable[[Bundle, list[Path], Path, list[str]], None]
 
 
 def read(bundle: Bundle, files: list[Path], dest: Path, settings: list[str]) -> None:
-    """Decode every column that is needed.
+    """Decode every column that is needed; settings: rows of a batch, pre-buffer (0 or 1).
 
-    Settings: rows of a batch, pre-buffer (0 or 1), Arrow's memory pool.
+    Memory is the system's: mimalloc's huge pages make what a start costs a matter of luck, up to
+    two CPU seconds more, so that no slope can be read from it.
     """
-    rows, pre_buffer = map(int, settings[:2])
-    pool = pa.system_memory_pool() if settings[2] == "system" else pa.mimalloc_memory_pool()
-    pa.set_memory_pool(pool)
+    rows, pre_buffer = map(int, settings)
+    pa.set_memory_pool(pa.system_memory_pool())
     contract = bundle.manifest.feature_schema
     columns = [c.name for c in contract.with_role("key", "event_time", "feature")]
     texts = [c.name for c in contract.by_kind("category")]
