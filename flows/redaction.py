@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import traceback
 
 from pipeline.locations import redacted
 
@@ -57,6 +58,10 @@ def without_secrets(text: str) -> str:
 
 
 def clean_record(record: logging.LogRecord) -> bool:
-    """A filter for loggers that lets every record pass, cleaned."""
+    """A filter for loggers that lets every record pass, its message and traceback cleaned."""
     record.msg, record.args = printable(without_secrets(record.getMessage())), ()
+    if record.exc_info and record.exc_info[1] is not None:
+        # What is here already is not formatted again.
+        told = "".join(traceback.format_exception(record.exc_info[1]))
+        record.exc_text = printable(without_secrets(told)).rstrip("\n")
     return True

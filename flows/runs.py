@@ -13,9 +13,11 @@ from prefect.task_runners import TaskRunner
 
 from flows.embed import embed
 from flows.jobs import RefreshJob
+from flows.redaction import clean_record
 from flows.refresh import refresh
 from flows.results import RefreshResult, TrainingResult
 from flows.runners import FlowSettings, task_runner
+from flows.server import is_here, temporary_server, warn_if_open
 from flows.train import train
 from pipeline import limits
 from pipeline.config import EmbeddingJob
@@ -49,7 +51,8 @@ def _workers(job: EmbeddingJob) -> int:
 @contextmanager
 def _running(settings: FlowSettings, *, workers: int) -> Iterator[TaskRunner[Any]]:
     """The task runner, with one Prefect server for this process and all workers."""
-    _quieten()
+    _prepare_logs()
+    warn_if_open()
     runner = task_runner(settings.runner, workers=workers, dask_address=settings.dask_address)
     with temporary_settings({PREFECT_API_URL: _server(settings)}):
         yield runner
@@ -65,23 +68,23 @@ def _server(settings: FlowSettings) -> str:
             f"workers of {settings.dask_address} need a Prefect server that they can reach, found "
             "none; set PREFECT_API_URL"
         )
-    from prefect.server.api.server import SubprocessASGIServer
-
-    server = SubprocessASGIServer()
-    server.start()
-    return server.api_url
+    return temporary_server()
 
 
 def _is_here(address: str | None) -> bool:
-    return address is None or urlsplit(address).hostname in ("127.0.0.1", "::1", "localhost")
+    return address is None or is_here(urlsplit(address).hostname)
 
 
-def _quieten() -> None:
-    """Let an error that says all it has to say pass through Prefect's logs without a traceback."""
+def _prepare_logs() -> None:
+    """Let an error that says all it has to say pass through Prefect's logs without a traceback.
+
+    What passes is shown on a terminal and kept in Prefect's database, so that it is cleaned first.
+    """
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logger = logging.getLogger(name)
-        if _without_traceback not in logger.filters:
-            logger.addFilter(_without_traceback)
+        for rule in (_without_traceback, clean_record):
+            if rule not in logger.filters:
+                logger.addFilter(rule)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

@@ -1,8 +1,15 @@
-"""Prefect's settings for a run that starts its own server."""
+"""Prefect's server: its settings, whether it is open, and one that lasts for a run."""
 
 from __future__ import annotations
 
+import atexit
+import ipaddress
 import os
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+from pipeline.errors import ConfigError
 
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -16,9 +23,98 @@ _DEFAULTS = {
     # Our packages have everyday names: no child may find a user's `flows` folder instead.
     "PYTHONSAFEPATH": "1",
 }
+_HOW = "docs/howto/prefect-server.md shows how to close it"
 
 
 def prepare_prefect() -> None:
     """Set what Prefect reads when it is imported; whatever the user set stays as it is."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def warn_if_open() -> None:
+    """One line on standard error if the server that Prefect is configured for is open.
+
+    Raises:
+        ConfigError: if PREFECT_API_URL holds credentials, which Prefect would print.
+    """
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_API_URL
+
+    credentials = PREFECT_API_AUTH_STRING.value() or PREFECT_API_KEY.value()
+    found = open_door(PREFECT_API_URL.value(), has_credentials=bool(credentials))
+    if found is not None:
+        print(f"parquet2vec: warning: {found}; {_HOW}", file=sys.stderr, flush=True)
+
+
+def open_door(url: str | None, *, has_credentials: bool) -> str | None:
+    """What is wrong with talking to the server at `url`; None on this machine, or if it is closed.
+
+    Raises:
+        ConfigError: if the URL holds credentials.
+
+    >>> open_door("http://127.0.0.1:4200/api", has_credentials=False)
+    >>> open_door("http://prefect:4200/api", has_credentials=True)
+    'PREFECT_API_URL is http to prefect: credentials and parameters cross the network unencrypted'
+    """
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        raise ConfigError(
+            "PREFECT_API_URL must not hold credentials, found some; set PREFECT_API_AUTH_STRING"
+        )
+    if is_here(parts.hostname):
+        return None
+    if not has_credentials:
+        return (
+            f"PREFECT_API_URL names {parts.hostname} and PREFECT_API_AUTH_STRING is not set: "
+            "if the server asks for none, whoever reaches it can read and start runs"
+        )
+    if parts.scheme == "http":
+        return (
+            f"PREFECT_API_URL is http to {parts.hostname}: credentials and parameters cross the "
+            "network unencrypted"
+        )
+    return None
+
+
+def is_here(host: str | None) -> bool:
+    """Whether `host` is this machine by its loopback name or address."""
+    if host is None:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def temporary_server() -> str:
+    """The address of a server that lasts as long as this process, however this process ends."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer()
+    server.start()
+    if server.server_process is not None:
+        _end_with_this_process(server.server_process.pid)
+    return server.api_url
+
+
+def _end_with_this_process(pid: int) -> None:
+    """Have the process `pid` ended when this one is killed, which no `atexit` would notice.
+
+    A shell waits for the end of a pipe that only this process holds open.
+    """
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _; kill "$1"', "sh", str(pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def dismiss() -> None:
+        guard.kill()
+        guard.communicate()
+
+    # Runs before Prefect's own, which stops the server: its number must not be killed after that.
+    atexit.register(dismiss)

@@ -121,6 +121,14 @@ def test_a_log_record_is_cleaned_with_its_arguments() -> None:
     assert record.getMessage() == "opened s3://***@lake/t?*** \\u001b[2J"
 
 
+def test_a_logged_traceback_is_cleaned() -> None:
+    error = ValueError(f"{URL} \x1b[2J")
+    record = logging.LogRecord("a", 40, "f", 1, "failed", (), (ValueError, error, None))
+    assert clean_record(record)
+    told = logging.Formatter().format(record)
+    assert told == "failed\nValueError: s3://***@lake/t?*** \\u001b[2J"
+
+
 @pytest.mark.parametrize(
     "words",
     [
