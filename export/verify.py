@@ -19,7 +19,9 @@ from export.parity import TOLERANCE, agree, finite, same
 from export.runtime import count, evaluate, take
 from export.steady import check_steady
 from export.trace import output_name
-from pipeline.errors import ParityError
+from pipeline.audit import audit
+from pipeline.errors import BundleError, ParityError
+from pipeline.signatures import signature
 
 if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
@@ -43,9 +45,15 @@ def verify(files: Mapping[str, bytes], checkpoint: Checkpoint) -> dict[str, Any]
 
 
 def check_files(candidate: Candidate) -> bool:
-    """Every file passes onnx.checker and holds standard operators only."""
+    """Every file passes onnx.checker, and the audit of whoever opens the bundle."""
+    checkpoint = candidate.checkpoint
     for file, content in candidate.files.items():
         check_model(onnx.ModelProto.FromString(content), file=file)
+        required = signature(file, checkpoint.schema, dim=checkpoint.spec.dim)
+        try:
+            audit(content, required, where=file)
+        except BundleError as error:
+            raise ParityError(f"check 'audit' failed: {error}") from error
     return True
 
 

@@ -1,58 +1,39 @@
 """A bundle: one folder with a trained model, sealed by hashes, in open formats only.
 
-``manifest.json`` lists every file with its size and SHA-256; opening a bundle checks them all
-before anything is loaded. ``report/`` is added after sealing and is not hashed.
+Opening a bundle checks the hashes in its manifest before anything is loaded. A hash proves that
+nothing changed, not that the author meant well: models are audited too (:mod:`pipeline.audit`).
+``report/`` is added after sealing and is not hashed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field, ValidationError
-
-from pipeline.config import Config
+from pipeline.audit import audit
 from pipeline.errors import BundleError, PublishError
-from pipeline.schema import FeatureSchema
-from pipeline.storage import sha256_of, sync_folder, write_file
+from pipeline.manifest import (
+    FORMAT,
+    LARGEST_FILE,
+    LARGEST_MANIFEST,
+    MANIFEST,
+    FileRecord,
+    Manifest,
+    parse,
+    seal,
+)
+from pipeline.signatures import signature
+from pipeline.storage import sync_folder, write_file
 
-# Raise it when an older reader would misread a newer bundle, keep reading all older numbers, and
-# add a bundle of the old number to the golden tests.
-FORMAT = 1
-MANIFEST = "manifest.json"
+__all__ = ["FORMAT", "MANIFEST", "REPORT", "Bundle", "FileRecord", "Manifest", "replaceable"]
+
 REPORT = "report"
-
-
-class FileRecord(Config):
-    """Size and hash of one sealed file."""
-
-    bytes: int
-    sha256: str
-
-
-class Manifest(Config):
-    """What a bundle says of itself.
-
-    `widest_layer` counts the numbers per row in the widest layer of the encoder, from which the
-    rows of one run are sized. `parity` holds the figures of the export gate.
-    """
-
-    format: int
-    feature_schema: FeatureSchema
-    dim: int
-    recipe: str
-    latent_names: tuple[str, ...]
-    widest_layer: int
-    training_data: dict[str, Any]
-    split: dict[str, Any]
-    versions: dict[str, str]
-    parity: dict[str, Any]
-    files: dict[str, FileRecord] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,20 +52,23 @@ class Bundle:
             BundleError: if it is missing, damaged, or of a newer format.
         """
         folder = Path(path)
-        try:
-            sealed = (folder / MANIFEST).read_bytes()
-        except OSError:
+        if not (folder / MANIFEST).exists():
             raise BundleError(
                 f"{folder} must be a bundle, found no {MANIFEST} in it; train one with "
                 f"`parquet2vec train`"
-            ) from None
-        manifest = _parse(sealed, folder)
+            )
+        with _opened(folder, MANIFEST) as file:
+            sealed = file.read(LARGEST_MANIFEST + 1)
+        manifest = parse(sealed, folder)
         for name, record in manifest.files.items():
-            _check_file(folder / name, record)
+            with _opened(folder, name) as file:
+                _check_size(file, folder / name, record)
+                if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
+                    raise _damaged(folder / name)
         return cls(folder, manifest, hashlib.sha256(sealed).hexdigest())
 
     def read(self, name: str) -> bytes:
-        """The bytes of a sealed file, checked again as they are read.
+        """The bytes of a sealed file, hashed again as they are: what was checked is what comes.
 
         Raises:
             BundleError: if the file is not in the bundle or changed since it was opened.
@@ -92,10 +76,24 @@ class Bundle:
         record = self.manifest.files.get(name)
         if record is None:
             raise BundleError(f"{self.path} has no {name}")
-        data = (self.path / name).read_bytes()
+        with _opened(self.path, name) as file:
+            _check_size(file, self.path / name, record)
+            data = file.read(record.bytes + 1)
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise _damaged(self.path / name)
         return data
+
+    def model(self, name: str) -> bytes:
+        """The bytes of a sealed ONNX file, audited: the only ones that may become a session.
+
+        Raises:
+            BundleError: if the file is not in the bundle, changed since it was opened, or holds
+                anything but a model of this manifest's schema and dimension.
+        """
+        content = self.read(name)
+        required = signature(name, self.manifest.feature_schema, dim=self.manifest.dim)
+        audit(content, required, where=str(self.path / name))
+        return content
 
     def has(self, name: str) -> bool:
         """Whether the file `name` is part of the bundle."""
@@ -113,18 +111,22 @@ class Bundle:
         folder = Path(path)
         if folder.exists() and not replaceable(folder):
             raise PublishError(f"{folder} is not empty and is no bundle; choose another folder")
+        if large := [name for name, data in files.items() if len(data) > LARGEST_FILE]:
+            raise PublishError(
+                f"{large[0]} must have at most {LARGEST_FILE} bytes; fewer categories"
+            )
         records = {
             name: FileRecord(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
             for name, data in sorted(files.items())
         }
-        sealed = manifest.model_copy(update={"files": records})
+        sealed = seal(manifest, records)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
             stage.chmod(0o755)
             for name, data in files.items():
                 write_file(stage / name, data)
-            write_file(stage / MANIFEST, sealed.model_dump_json(indent=2).encode())
+            write_file(stage / MANIFEST, sealed)
             _replace(folder, stage)
         except OSError as error:
             raise PublishError(f"cannot write the bundle {folder}: {error.strerror}") from None
@@ -149,28 +151,27 @@ def _replace(folder: Path, stage: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _parse(sealed: bytes, folder: Path) -> Manifest:
+def _opened(folder: Path, name: str) -> BufferedReader:
+    """A file of a bundle, open for reading: a regular one that lies in the bundle itself."""
+    path = folder / name
     try:
-        found = json.loads(sealed)
-        version = found["format"]
-    except (ValueError, KeyError, TypeError):
-        raise _damaged(folder / MANIFEST) from None
-    if version != FORMAT:
-        raise BundleError(
-            f"{folder} has format {version}, this version reads {FORMAT}; update parquet2vec"
-        )
-    try:
-        return Manifest.model_validate(found)
-    except ValidationError:
-        raise _damaged(folder / MANIFEST) from None
+        target = path.resolve(strict=True)
+        if not target.is_relative_to(folder.resolve()):
+            raise BundleError(f"{path} must lie in the bundle, found a link out of it; copy it")
+        # A pipe would otherwise block for ever.
+        descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = os.fdopen(descriptor, "rb")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise BundleError(f"{path} cannot be read: {reason}; copy it again") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise BundleError(f"{path} must be a file, found something else; copy the bundle again")
+    return file
 
 
-def _check_file(path: Path, record: FileRecord) -> None:
-    try:
-        intact = path.stat().st_size == record.bytes and sha256_of(path) == record.sha256
-    except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}; copy it again") from None
-    if not intact:
+def _check_size(file: BufferedReader, path: Path, record: FileRecord) -> None:
+    if os.fstat(file.fileno()).st_size != record.bytes:
         raise _damaged(path)
 
 

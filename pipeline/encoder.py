@@ -43,9 +43,9 @@ class Encoder:
         self.schema: FeatureSchema = bundle.manifest.feature_schema
         self.dim: int = bundle.manifest.dim
         self.fingerprint: str = bundle.fingerprint
-        self._core = Session(bundle.read("core.onnx"), threads=threads)
+        self._core = Session(bundle.model("core.onnx"), threads=threads)
         strings = bundle.has("lookup.onnx")
-        self._lookup = Session(bundle.read("lookup.onnx")) if strings else None
+        self._lookup = Session(bundle.model("lookup.onnx")) if strings else None
         self._numbers = self.schema.by_kind("number", "boolean")
         self._times = self.schema.by_kind("timestamp")
         self._categories = self.schema.by_kind("category")
@@ -142,7 +142,7 @@ class Scorer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._schema = bundle.manifest.feature_schema
-        self._session = Session(bundle.read("scorer.onnx"))
+        self._session = Session(bundle.model("scorer.onnx"))
 
     def score(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
         """The reconstruction error of every row, float32 [rows]."""

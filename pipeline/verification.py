@@ -20,15 +20,19 @@ class Verification(Config):
 
 
 def verify(path: str | Path) -> Verification:
-    """Check every hash of a bundle, or of all versions of a destination.
+    """Check every hash of a bundle, or of all versions of a destination; audit the bundle's models.
 
     Raises:
-        BundleError: if the bundle is damaged.
+        BundleError: if the bundle is damaged, or a model holds what it must not.
         DestinationError: if a published file is damaged or missing, or `path` is neither.
     """
     folder = Path(path)
     if (folder / bundle.MANIFEST).exists():
-        records = bundle.Bundle.open(folder).manifest.files.values()
+        opened = bundle.Bundle.open(folder)
+        records = opened.manifest.files.values()
+        for name in opened.manifest.files:
+            if name.endswith(".onnx"):
+                opened.model(name)
         size = sum(record.bytes for record in records)
         return Verification(path=str(path), what="bundle", files=len(records), bytes=size)
     destination = open_destination(folder)

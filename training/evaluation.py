@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.bundle import Bundle
 from pipeline.encoder import Encoder
-from pipeline.errors import DataError, SchemaError
+from pipeline.errors import BundleError, DataError, SchemaError
 from pipeline.progress import Progress, Silent
 from pipeline.prologue import Prologue
 from pipeline.runtime import Session
@@ -82,8 +82,8 @@ def open_model(bundle: Bundle) -> Model:
     """The functions of a bundle that an evaluation calls."""
     manifest = bundle.manifest
     encoder = Encoder.open(bundle.path)
-    decoder = Session(bundle.read("decoder.onnx"))
-    prologue = Prologue.from_json(json.loads(bundle.read("spec.json"))["prologue"])
+    decoder = Session(bundle.model("decoder.onnx"))
+    prologue = open_prologue(bundle)
     outputs = decoder.outputs
     (entry,) = decoder.inputs
 
@@ -98,6 +98,21 @@ def open_model(bundle: Bundle) -> Model:
         bundle.fingerprint, manifest.recipe, manifest.dim, manifest.feature_schema,
         encoder.transform, decode, prepare,
     )  # fmt: skip
+
+
+def open_prologue(bundle: Bundle) -> Prologue:
+    """The fitted preprocessing that a bundle was trained with.
+
+    Raises:
+        BundleError: if ``spec.json`` does not describe one.
+    """
+    try:
+        return Prologue.from_json(json.loads(bundle.read("spec.json"))["prologue"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise BundleError(
+            f"{bundle.path}/spec.json must describe a prologue, found something else; "
+            "do not use this bundle, and ask where it comes from"
+        ) from None
 
 
 def prepared_matrix(prologue: Prologue, table: pa.Table) -> Matrix:

@@ -1,0 +1,91 @@
+"""What a model makes of its inputs, judged without running it: types, shapes, sizes.
+
+ONNX infers the shape of every result from the inputs on. In the files that this product writes
+every one is known, with one free dimension at most: the rows of a run. So memory grows with the
+rows, and by no more than a known factor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+# Numbers of one row in one result: a convolution with 64 channels over 512 x 512 pixels.
+LARGEST_ROW = 2**24
+
+_FLOATING = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
+_Values = Mapping[str, onnx.ValueInfoProto]
+
+
+def excesses(model: onnx.ModelProto) -> Iterator[str]:
+    """What in a model of checked inputs could end the process or fill its memory.
+
+    `model` is taken apart on the way.
+
+    Raises:
+        onnx.shape_inference.InferenceError: if types or shapes do not fit each other.
+    """
+    inferred = _inferred(model)
+    for node in model.graph.node:
+        if node.op_type in ("Div", "Mod"):
+            yield from _divisions(node, model.graph, inferred)
+    yield from _sizes(model.graph, inferred)
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Every input and result with its type and shape.
+
+    Shapes that the file declares for its outputs are dropped: only those of inputs were checked.
+    """
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.INT64:
+            tensor.ClearField("raw_data")  # only integers decide shapes
+    graph = onnx.shape_inference.infer_shapes(
+        model, check_type=True, strict_mode=True, data_prop=True
+    ).graph
+    return {one.name: one for one in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def _divisions(node: onnx.NodeProto, graph: onnx.GraphProto, inferred: _Values) -> Iterator[str]:
+    """Dividing the smallest integer by -1 ends the process with a signal (measured)."""
+    name = node.input[1]
+    divisor = next((one for one in graph.initializer if one.name == name), None)
+    known = inferred.get(name)
+    dtype = divisor.data_type if divisor else known and known.type.tensor_type.elem_type
+    if dtype in _FLOATING:
+        return
+    if divisor is None:
+        yield f"{node.op_type} by an integer that is not a constant"
+    elif np.frombuffer(divisor.raw_data, "<i8").min(initial=1) < 1:
+        yield f"{node.op_type} by an integer below 1"
+
+
+def _sizes(graph: onnx.GraphProto, inferred: _Values) -> Iterator[str]:
+    symbols = {d.dim_param for one in graph.input for d in one.type.tensor_type.shape.dim}
+    batches = {one.name: 1 for one in graph.input}
+    for node in graph.node:
+        for name in filter(None, node.output):
+            value = inferred.get(name)
+            if value is None or not value.type.tensor_type.HasField("shape"):
+                yield f"{node.op_type} with a result of unknown shape"
+                return
+            dims = value.type.tensor_type.shape.dim
+            fixed = [one.dim_value for one in dims if one.HasField("dim_value")]
+            free = {one.dim_param for one in dims if not one.HasField("dim_value")}
+            if len(dims) - len(fixed) > 1:
+                yield f"{node.op_type} whose result grows with the square of the rows"
+            batches[name] = 1 if free <= symbols else _joined(node, batches)
+            if max(1, batches[name]) * math.prod(fixed) > LARGEST_ROW:
+                yield f"{node.op_type} with more than {LARGEST_ROW} numbers a row"
+
+
+def _joined(node: onnx.NodeProto, batches: Mapping[str, int]) -> int:
+    """How many batches long a free dimension without a name is: Concat joins columns along it."""
+    parts = [batches.get(name, 0) for name in node.input]
+    return sum(parts) if node.op_type == "Concat" else max(parts, default=0)

@@ -1,0 +1,136 @@
+"""What a bundle says of itself: JSON that lists every file with its size and SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from pipeline.config import Config
+from pipeline.errors import BundleError
+from pipeline.schema import FeatureSchema
+
+# Raise it when an older reader would misread a newer bundle, keep reading all older numbers, and
+# add a bundle of the old number to the golden tests.
+FORMAT = 1
+MANIFEST = "manifest.json"
+# The manifest of 2,000 columns takes 0.3 MB; parsed JSON may take twenty times its size.
+LARGEST_MANIFEST = 16 * 2**20
+# No file of ours comes near; a model may have half of it (pipeline.audit).
+LARGEST_FILE = 2**31
+MOST_FILES = 64
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NO_SEAL = "0" * 64
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FileRecord(Config):
+    """Size and hash of one sealed file."""
+
+    bytes: Annotated[int, Field(ge=0, le=LARGEST_FILE)]
+    sha256: _Sha256
+
+
+class Manifest(Config):
+    """What a bundle says of itself.
+
+    `widest_layer` counts the numbers per row in the widest layer of the encoder, from which the
+    rows of one run are sized. `parity` holds the figures of the export gate. `seal` is the hash
+    of the manifest's own bytes with zeros in its place; the first bundles had none.
+    """
+
+    format: int
+    feature_schema: FeatureSchema
+    dim: Annotated[int, Field(ge=1)]
+    recipe: str
+    latent_names: tuple[str, ...]
+    widest_layer: Annotated[int, Field(ge=1)]
+    training_data: dict[str, Any]
+    split: dict[str, Any]
+    versions: dict[str, str]
+    parity: dict[str, Any]
+    files: dict[str, FileRecord] = Field(default_factory=dict)
+    seal: _Sha256 | None = None
+
+    @field_validator("files")
+    @classmethod
+    def _have_plain_names(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        odd = [name for name in files if not _PLAIN_NAME.fullmatch(name) or name == MANIFEST]
+        if odd:
+            raise ValueError(f"a file is called {odd[0][:100]!r}")
+        if len(files) > MOST_FILES:
+            raise ValueError(f"{len(files)} files, more than {MOST_FILES}")
+        return files
+
+    @model_validator(mode="after")
+    def _names_every_latent(self) -> Manifest:
+        if len(self.latent_names) != self.dim:
+            raise ValueError(f"{len(self.latent_names)} latent names for dim {self.dim}")
+        return self
+
+
+def seal(manifest: Manifest, files: Mapping[str, FileRecord]) -> bytes:
+    """The bytes of `manifest` with its `files` and its seal."""
+    whole = Manifest(**{**dict(manifest), "files": files, "seal": _NO_SEAL})
+    unsealed = whole.model_dump_json(indent=2).encode()
+    return _resealed(unsealed, _NO_SEAL, hashlib.sha256(unsealed).hexdigest())
+
+
+def _resealed(content: bytes, old: str, new: str) -> bytes:
+    return content.replace(f'"seal": "{old}"'.encode(), f'"seal": "{new}"'.encode())
+
+
+def parse(sealed: bytes, folder: Path) -> Manifest:
+    """The manifest of the bundle in `folder`, from its bytes.
+
+    Raises:
+        BundleError: if it is damaged, or of a newer format.
+    """
+    path = folder / MANIFEST
+    if len(sealed) > LARGEST_MANIFEST:
+        raise _damaged(path, f"it is larger than {LARGEST_MANIFEST} bytes")
+    try:
+        found = json.loads(sealed, object_pairs_hook=_distinct, parse_constant=_refuse)
+        version = found["format"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _damaged(path) from None
+    if type(version) is int and version != FORMAT:
+        raise BundleError(
+            f"{folder} has format {version}, this version reads {FORMAT}; update parquet2vec"
+        )
+    try:
+        manifest = Manifest.model_validate_json(sealed, strict=True)
+    except ValidationError as error:
+        told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise _damaged(path, told) from None
+    if not _intact(sealed, manifest.seal):
+        raise _damaged(path)
+    return manifest
+
+
+def _intact(sealed: bytes, stated: str | None) -> bool:
+    if stated is None:
+        return True
+    return hashlib.sha256(_resealed(sealed, stated, _NO_SEAL)).hexdigest() == stated
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; two readers could take different ones of two values with one name."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _damaged(path: Path, why: str = "its bytes are not those that were sealed") -> BundleError:
+    return BundleError(f"{path} is damaged: {why}; copy the bundle again")

@@ -1,0 +1,148 @@
+"""Which inputs and outputs each model of a bundle must have: the schema, as ONNX says it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import onnx
+from onnx import TensorProto
+
+from pipeline.errors import BundleError
+from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output
+from pipeline.graph import BOOL, DOUBLE, FLOAT, INT64, STRING
+from pipeline.schema import OUTPUT_NAMES, Column, FeatureSchema
+
+_EMBEDDING, _ERROR = OUTPUT_NAMES
+
+Port: TypeAlias = tuple[int, tuple[int | None, ...]]
+"""Element type and shape; None is a dimension that is free, such as the rows of a run."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs that a file must have; `partial`, some outputs may be missing."""
+
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
+    partial: bool = False
+
+
+def signature(file: str, schema: FeatureSchema, *, dim: int) -> Signature:
+    """The signature of the model `file`.
+
+    Raises:
+        BundleError: for a name that no model of a bundle has.
+    """
+    if file not in SIGNATURES:
+        raise BundleError(f"models are called {', '.join(SIGNATURES)}, found {file}")
+    return SIGNATURES[file](schema, dim)
+
+
+def mismatches(graph: onnx.GraphProto, required: Signature) -> Iterator[str]:
+    """What is missing, foreign or different among the inputs and outputs of `graph`."""
+    yield from _compare("input", graph.input, required.inputs)
+    yield from _compare("output", graph.output, required.outputs, partial=required.partial)
+
+
+def _compare(
+    what: str,
+    found: Sequence[onnx.ValueInfoProto],
+    required: Mapping[str, Port],
+    *,
+    partial: bool = False,
+) -> Iterator[str]:
+    for name, times in Counter(one.name for one in found).items():
+        if times > 1:
+            yield f"{what} {name!r} twice"
+    for one in found:
+        if one.name not in required:
+            yield f"{what} {one.name!r}, which the schema does not have"
+        elif (port := _port(one)) != required[one.name]:
+            yield f"{what} {one.name!r} as {_shown(port)} instead of {_shown(required[one.name])}"
+    missing = [name for name in required if name not in {one.name for one in found}]
+    if missing and not partial:
+        yield f"no {what} {missing[0]!r}"
+
+
+def _port(value: onnx.ValueInfoProto) -> Port | None:
+    """None without a shape, or with a free dimension that has no name of its own."""
+    tensor = value.type.tensor_type
+    dims = tensor.shape.dim
+    free = [one.dim_param for one in dims if not one.HasField("dim_value")]
+    # ONNX itself calls what it does not know unk__0, unk__1 and so on.
+    if not tensor.HasField("shape") or any(not n or n.startswith("unk__") for n in free):
+        return None
+    shape = tuple(one.dim_value if one.HasField("dim_value") else None for one in dims)
+    return tensor.elem_type, shape
+
+
+def _shown(port: Port | None) -> str:
+    if port is None:
+        return "a tensor of unknown shape"
+    names = {number: name.lower() for name, number in TensorProto.DataType.items()}
+    shape = ", ".join("rows" if one is None else str(one) for one in port[1])
+    return f"{names.get(port[0], port[0])} [{shape}]"
+
+
+def _encoder(schema: FeatureSchema, dim: int) -> Signature:
+    return Signature(_inputs(schema), {_EMBEDDING: (FLOAT, (None, dim))})
+
+
+def _scorer(schema: FeatureSchema, dim: int) -> Signature:
+    scores: dict[str, Port] = {_EMBEDDING: (FLOAT, (None, dim)), _ERROR: (FLOAT, (None,))}
+    return Signature(_inputs(schema), scores)
+
+
+def _core(schema: FeatureSchema, dim: int) -> Signature:
+    blocks = (
+        (NUMBERS, DOUBLE, schema.by_kind("number", "boolean")),
+        (TIMESTAMPS, INT64, schema.by_kind("timestamp")),
+        (CODES, INT64, schema.by_kind("category")),
+    )
+    inputs: dict[str, Port] = {
+        name: (dtype, (len(columns), None)) for name, dtype, columns in blocks if columns
+    }
+    inputs |= {one.name: _raw(one) for one in schema.by_kind("vector", "image")}
+    return Signature(inputs, {_EMBEDDING: (FLOAT, (None, dim))})
+
+
+def _lookup(schema: FeatureSchema, dim: int) -> Signature:
+    columns = schema.by_kind("category")
+    codes: dict[str, Port] = {codes_output(one.name): (INT64, (None,)) for one in columns}
+    return Signature({one.name: _raw(one) for one in columns}, codes)
+
+
+def _decoder(schema: FeatureSchema, dim: int) -> Signature:
+    # A table whose columns are all constant has nothing to decode them from.
+    columns = {one.name: _decoded(one) for one in schema.features}
+    return Signature({_EMBEDDING: (FLOAT, (None, dim))}, columns, partial=True)
+
+
+def _inputs(schema: FeatureSchema) -> dict[str, Port]:
+    return {one.name: _raw(one) for one in schema.features}
+
+
+def _raw(column: Column) -> Port:
+    if column.kind in ("number", "boolean"):
+        return DOUBLE, (None,)
+    if column.kind == "timestamp":
+        return INT64, (None,)
+    if column.kind == "category":
+        return STRING if "string" in column.type else INT64, (None,)
+    return FLOAT, (None, column.length)
+
+
+def _decoded(column: Column) -> Port:
+    return (BOOL, (None,)) if column.kind == "boolean" else _raw(column)
+
+
+SIGNATURES: dict[str, Callable[[FeatureSchema, int], Signature]] = {
+    "encoder.onnx": _encoder,
+    "core.onnx": _core,
+    "lookup.onnx": _lookup,
+    "decoder.onnx": _decoder,
+    "scorer.onnx": _scorer,
+}
