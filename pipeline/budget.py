@@ -44,8 +44,7 @@ def plan(job: EmbeddingJob, bundle: Bundle, source: Source) -> Budget:
     Raises:
         ConfigError: if the bound is too small for one worker.
     """
-    memory = parse_bytes(job.memory) if job.memory else limits.default_memory()
-    schema = bundle.manifest.feature_schema
+    memory, schema = allowed(job), bundle.manifest.feature_schema
     models = sum(bundle.manifest.files[n].bytes for n in bundle.manifest.files if n in _LOADED)
     fixed = limits.resident() + RUNTIME + 3 * models
     held = _pages(source) + _waiting(bundle)
@@ -64,6 +63,11 @@ def plan(job: EmbeddingJob, bundle: Bundle, source: Source) -> Budget:
             f"found {job.memory}"
         )
     return Budget(1, SMALLEST_ROWS)
+
+
+def allowed(job: EmbeddingJob) -> int:
+    """Bytes that `job` may hold: what it says, or what this machine can spare."""
+    return parse_bytes(job.memory) if job.memory else limits.default_memory()
 
 
 _LOADED = ("core.onnx", "lookup.onnx")

@@ -25,7 +25,9 @@ from pipeline.errors import ConfigError
 from pipeline.locations import S3Location, locate, redacted
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMG]i?B|B)\s*$", re.IGNORECASE)
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([smhd])\s*$")
 
 
 class Config(BaseModel):
@@ -96,6 +98,18 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
+def parse_seconds(text: str) -> float:
+    """Seconds named by a duration such as ``15m`` or ``1.5 h``.
+
+    >>> parse_seconds("15m"), parse_seconds("0s"), parse_seconds("1.5 h")
+    (900.0, 0.0, 5400.0)
+    """
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError("a duration such as 90s, 15m, 2h or 1d is required")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
 _LOCATION_ERROR = "location"
 
 
@@ -131,6 +145,27 @@ class ColumnOverride(Config):
     role: Annotated[Role | None, Field(description="What the column is for.")] = None
 
 
+def _duration(text: str) -> str:
+    parse_seconds(text)
+    return text
+
+
+Keep = Annotated[int, Field(ge=1, description="Published versions to keep, the newest included.")]
+Grace = Annotated[
+    str,
+    AfterValidator(_duration),
+    Field(description="Time that readers have with a version after it was replaced, such as 15m."),
+]
+
+
+class RetentionJob(Config):
+    """Delete what a destination need not keep."""
+
+    destination: Annotated[LocationText, Field(description="Folder of published vectors.")]
+    keep: Keep = 3
+    grace: Grace = "15m"
+
+
 class EmbeddingJob(Config):
     """Embed the rows of a Parquet table and publish the vectors as a new version."""
 
@@ -152,6 +187,9 @@ class EmbeddingJob(Config):
         Field(ge=1, description="Worker threads; default: what the container may use."),
     ] = None
     memory: Annotated[str | None, Field(description="Bound on data in flight, such as 2GB.")] = None
+    unique_keys: Annotated[
+        bool, Field(description="Refuse rows without a key, and keys that stand twice.")
+    ] = False
     keep: Annotated[
         int, Field(ge=1, description="Published versions to keep, the new one included.")
     ] = 3

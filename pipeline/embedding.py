@@ -18,6 +18,7 @@ from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob
 from pipeline.encoder import Encoder, Scorer
 from pipeline.errors import BundleError, DataError
+from pipeline.parquet import unreadable
 from pipeline.parts import PartWriter, part_batch
 from pipeline.publishing import PartReport, Stage
 from pipeline.shards import Shard, read_batches
@@ -63,12 +64,17 @@ def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
     name = plan.part_name(shard)
     scratch = plan.stage.scratch(name)
     schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
-    writer = PartWriter(scratch, schema)
+    writer, null_keys = PartWriter(scratch, schema), 0
     try:
-        for batch in _embedded(plan, shard, schema):
+        encoder, scorer = _models(plan.job.bundle, plan.model, plan.job.scores)
+        keys = [column.name for column in encoder.schema.keys]
+        for batch in _embedded(plan, shard, schema, encoder, scorer):
             writer.write(batch)
+            null_keys += sum(batch.column(key).null_count for key in keys)
     except DataError as error:
         raise _located(error, shard) from None
+    except (pa.ArrowException, UnicodeError, MemoryError) as error:
+        raise unreadable(shard.file.path, error) from None
     finally:
         writer.close()
     report = PartReport(
@@ -79,12 +85,14 @@ def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
         work=plan.work(shard),
         source=shard.file.relative,
         row_groups=shard.row_groups,
+        null_keys=null_keys,
     )
     return plan.stage.finish(scratch, report)
 
 
-def _embedded(plan: ShardPlan, shard: Shard, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    encoder, scorer = _models(plan.job.bundle, plan.model, plan.job.scores)
+def _embedded(
+    plan: ShardPlan, shard: Shard, schema: pa.Schema, encoder: Encoder, scorer: Scorer | None
+) -> Iterator[pa.RecordBatch]:
     contract = encoder.schema
     passed = [column.name for column in contract.with_role("key", "event_time")]
     batches = read_batches(

@@ -21,6 +21,7 @@ from pipeline.config import Config, EmbeddingJob
 from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan, digest, embed_shard, options_of
 from pipeline.errors import BundleError, ConfigError, PublishError
+from pipeline.keys import require_unique
 from pipeline.parts import part_schema
 from pipeline.progress import Progress, Silent
 from pipeline.publishing import (
@@ -45,6 +46,9 @@ class JobReport(Config):
     `computed`, `reused` and `resumed` count parts: made now, taken over from the previous version,
     found finished from a killed run; `computed_rows` and `rows_per_second` count the rows of the
     first. `published` is False when this very work was there already.
+
+    `null_keys` counts the key cells that are null, `ignored_columns` are those that the model does
+    not know, and in `files_without_checksums` a flipped bit may read as a wrong number.
     """
 
     run_id: str
@@ -58,7 +62,10 @@ class JobReport(Config):
     published: bool
     seconds: float
     rows_per_second: float
+    null_keys: int = 0
     skipped_files: tuple[str, ...] = ()
+    ignored_columns: tuple[str, ...] = ()
+    files_without_checksums: int = 0
 
 
 def embed(
@@ -87,6 +94,8 @@ def embed(
         bundle.manifest.feature_schema, roles=("feature", "condition", "key", "event_time")
     )
     schema = _output_schema(job, bundle, source)
+    if job.unique_keys:
+        _require_unique_keys(job, bundle, source, schema)
     shards = plan_shards(source)
     destination = open_destination(job.destination, create=True)
     with destination.locked():
@@ -126,6 +135,8 @@ def _run(
         seconds=0.0,
         rows_per_second=0.0,
         skipped_files=source.skipped,
+        ignored_columns=source.unlisted(bundle.manifest.feature_schema),
+        files_without_checksums=source.without_checksums,
     )
     if not destination.has(run_id):
         stage = destination.stage(run_id)
@@ -150,7 +161,8 @@ def _run(
         destination.point(Pointer(run_id=run_id))
     destination.clear_stages()
     keep_last(destination, job.keep)
-    return report
+    nulls = sum(part.null_keys for part in destination.manifest(run_id).files)
+    return report.model_copy(update={"null_keys": nulls})
 
 
 def _compute(
@@ -209,6 +221,17 @@ def _output_schema(job: EmbeddingJob, bundle: Bundle, source: Source) -> pa.Sche
     if twice:
         raise ConfigError(f"output column {', '.join(sorted(twice))} is also a key; rename the key")
     return schema
+
+
+def _require_unique_keys(
+    job: EmbeddingJob, bundle: Bundle, source: Source, schema: pa.Schema
+) -> None:
+    """A key names a row together with the event time, where there is one."""
+    contract = bundle.manifest.feature_schema
+    if not contract.keys:
+        raise ConfigError(f"unique_keys needs a key, {job.bundle} has none; train with --key")
+    names = [column.name for column in contract.with_role("key", "event_time")]
+    require_unique(source, schema, names, memory=budget.allowed(job))
 
 
 def _manifest(plan: ShardPlan, source: Source, parts: Sequence[PartReport]) -> VersionManifest:

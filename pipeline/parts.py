@@ -58,20 +58,38 @@ def part_batch(
     Raises:
         DataError: if a passed column cannot be held exactly by the type of the first file.
     """
-    arrays = [_exact(array, schema.field(i)) for i, array in enumerate(passed)]
+    arrays = [exact(array, schema.field(i)) for i, array in enumerate(passed)]
     arrays += _vectors(embedding, schema.field(len(passed)).type)
     if scores is not None:
         arrays.append(_numbers(scores, pa.float32()))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _exact(array: pa.Array, field: pa.Field) -> pa.Array:
+def exact(array: pa.Array, field: pa.Field) -> pa.Array:
+    """`array` in the type of `field`, not a bit of a value lost.
+
+    Raises:
+        DataError: if a value cannot be held exactly.
+    """
+    if array.type == field.type:
+        return array
     try:
-        return array if array.type == field.type else array.cast(field.type, safe=True)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"column '{field.name}' must fit {field.type}, the type in the first file: {error}"
-        ) from None
+        found = array.cast(field.type, safe=True)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error)
+    else:
+        # Arrow's safe cast of floats rounds, and makes large ones infinite.
+        if not pt.is_floating(array.type) or _same_bits(found.cast(array.type), array):
+            return found
+        reason = f"{array.type} has more digits"
+    raise DataError(
+        f"column '{field.name}' must fit {field.type}, the type in the first file: {reason}"
+    )
+
+
+def _same_bits(one: pa.Array, other: pa.Array) -> bool:
+    words = {16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[one.type.bit_width]
+    return bool(one.view(words).equals(other.view(words)))
 
 
 def _vectors(embedding: npt.NDArray[np.float32], type_: pa.DataType) -> list[pa.Array]:
@@ -87,8 +105,13 @@ def _vectors(embedding: npt.NDArray[np.float32], type_: pa.DataType) -> list[pa.
 
 
 def _numbers(values: npt.NDArray[np.float32], type_: pa.DataType) -> pa.Array:
-    dtype = np.float16 if pt.is_float16(type_) else np.float32
-    return arrow.numbers(values.astype(dtype, copy=False), type_)
+    if not pt.is_float16(type_):
+        return arrow.numbers(values, type_)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float16)
+    if np.isinf(narrow).any():
+        raise DataError("an embedding is beyond the range of float16; embed with dtype float32")
+    return arrow.numbers(narrow, type_)
 
 
 class PartWriter:

@@ -33,6 +33,12 @@ class Shard:
         """Rows in the shard."""
         return sum(self.file.row_groups[i].rows for i in self.row_groups)
 
+    @property
+    def first_row(self) -> int:
+        """Place of the shard's first row in its file."""
+        before = self.row_groups[0] if self.row_groups else 0
+        return sum(group.rows for group in self.file.row_groups[:before])
+
 
 def plan_shards(source: Source) -> list[Shard]:
     """The shards of a source: row groups of one file up to a million rows or 128 MiB.
@@ -77,27 +83,18 @@ def read_batches(
             promises; it names the file, and column and row where there is one.
     """
     names = list(dict.fromkeys([*columns, *(column.name for column in features)]))
-    for file, groups in _groups(what):
-        row = sum(group.rows for group in file.row_groups[: groups[0]]) if groups else 0
-        for batch in _read_file(file, groups, names, rows_per_batch, dictionary):
-            require_sound(batch, columns=features, where=file.path, first_row=row)
+    for shard in [what] if isinstance(what, Shard) else plan_shards(what):
+        row = shard.first_row
+        for batch in _read_shard(shard, names, rows_per_batch, dictionary):
+            require_sound(batch, columns=features, where=shard.file.path, first_row=row)
             row += batch.num_rows
             yield batch
 
 
-def _groups(what: Source | Shard) -> list[tuple[SourceFile, tuple[int, ...]]]:
-    if isinstance(what, Shard):
-        return [(what.file, what.row_groups)]
-    return [(file, tuple(range(len(file.row_groups)))) for file in what.files]
-
-
-def _read_file(
-    file: SourceFile,
-    row_groups: tuple[int, ...],
-    columns: Sequence[str],
-    rows_per_batch: int,
-    dictionary: Sequence[str],
+def _read_shard(
+    shard: Shard, columns: Sequence[str], rows_per_batch: int, dictionary: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
+    file = shard.file
     partitions = dict(file.partitions)
     stored = [name for name in columns if name not in partitions]
     file.require_unchanged()
@@ -105,9 +102,12 @@ def _read_file(
         file.path, dictionary=[name for name in dictionary if name in stored]
     ) as parquet:
         batches = parquet.iter_batches(
-            batch_size=rows_per_batch, row_groups=row_groups, columns=stored, use_threads=False
+            batch_size=rows_per_batch,
+            row_groups=shard.row_groups,
+            columns=stored,
+            use_threads=False,
         )
-        missing = sum(file.row_groups[i].rows for i in row_groups)
+        missing = shard.rows
         while True:
             try:
                 batch = next(batches, None)

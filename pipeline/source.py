@@ -122,6 +122,11 @@ class Source:
             seen.setdefault(id(schema), schema)
         return list(seen.values())
 
+    def unlisted(self, schema: FeatureSchema) -> tuple[str, ...]:
+        """Columns of any file that `schema` does not name; nothing reads them."""
+        listed = {column.name for column in schema.columns}
+        return tuple(name for name in self.arrow_schema.names if name not in listed)
+
     def check(
         self,
         schema: FeatureSchema,

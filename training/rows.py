@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import DataError
+from pipeline.keys import mix
 from training.scoring import Array, Task
-from training.split import mix
 
 MOST_CLASSES = 1_000
 MOST_INTEGER_CLASSES = 50  # a whole-number label with more values than this is a quantity

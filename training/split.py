@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from pipeline.feed import NULL_INT, flat, to_timestamps
+from pipeline.keys import mix
 from pipeline.schema import Column
 from training.matrix import TEST, TRAIN, VALIDATION
 
@@ -99,19 +100,6 @@ class Split:
     def from_json(data: dict[str, Any]) -> Split:
         """The split that `to_json` described."""
         return Split(data["rule"], tuple(data["columns"]), tuple(data["thresholds"]), data["seed"])
-
-
-def mix(values: Hashes) -> Hashes:
-    """Hash of 64-bit integers: SplitMix64's step (Steele, Lea & Flood, OOPSLA 2014).
-
-    >>> hex(mix(np.array([0], np.uint64))[0])
-    '0xe220a8397b1dcdaf'
-    """
-    z = values.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Hashes = z ^ (z >> np.uint64(31))
-    return mixed
 
 
 def hash_values(array: pa.Array) -> Hashes:
