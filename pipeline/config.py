@@ -190,9 +190,8 @@ class EmbeddingJob(Config):
     unique_keys: Annotated[
         bool, Field(description="Refuse rows without a key, and keys that stand twice.")
     ] = False
-    keep: Annotated[
-        int, Field(ge=1, description="Published versions to keep, the new one included.")
-    ] = 3
+    keep: Keep = 3
+    grace: Grace = "15m"
 
     @field_validator("memory")
     @classmethod

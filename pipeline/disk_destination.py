@@ -7,28 +7,50 @@
     DEST/_stage/<run_id>/…                work in progress; survives a kill and is resumed
     DEST/_lock                            held while a run writes; dropped when its process dies
     DEST/_pinned                          there while the pointer is pinned
+    DEST/_superseded.json                 since when readers no longer get which version
     DEST/_parquet2vec.json                marks the folder as ours, with the format
+
+A name counts as durable only after its folder was synced, in this order: parts and manifest, the
+version, the pointer, and only then what the pointer has left may be deleted.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline import storage
-from pipeline.errors import DestinationError, PublishError
-from pipeline.publishing import FORMAT, MANIFEST, PartReport, Pointer, Stage, VersionManifest
+from pipeline.disk_stage import DiskStage, intact
+from pipeline.errors import ConfigError, DestinationError, PublishError
+from pipeline.locations import require_run_id
+from pipeline.publishing import (
+    MANIFEST,
+    MARK,
+    PartReport,
+    Pointer,
+    Stage,
+    VersionManifest,
+    mark,
+    not_whole,
+    read_manifest,
+    require_mark,
+)
 
-_MARK = "_parquet2vec.json"
 _PINNED = "_pinned"
+_SUPERSEDED = "_superseded.json"
+_NAMES = ("current", "versions", "_stage", "_lock", _PINNED, _SUPERSEDED, MARK)
+# What a fresh file system holds.
+_HARMLESS = "lost+found"
+_TIMES = TypeAdapter(dict[str, datetime])
 
 
 @dataclass(frozen=True)
@@ -46,14 +68,14 @@ class DiskDestination:
             PublishError: if it cannot be written.
         """
         try:
-            if create:
-                root.mkdir(parents=True, exist_ok=True)
+            if create and not (root / MARK).exists():
+                storage.make_folder(root)
                 _mark(root)
+            _require_ours(root)
         except FileExistsError:
             raise DestinationError(f"{root} must be a folder, found a file") from None
         except OSError as error:
-            raise PublishError(f"cannot write to {root}: {error.strerror}") from None
-        _require_ours(root)
+            raise PublishError(f"cannot use {root}: {error.strerror}") from None
         return cls(root)
 
     @property
@@ -73,13 +95,31 @@ class DiskDestination:
 
     @property
     def pointer(self) -> Pointer | None:
-        """Where `current` leads, or None before the first version."""
-        run_id = storage.pointed(self.root / "current")
-        return Pointer(run_id=run_id, pinned=self._pin.exists()) if run_id else None
+        """Where `current` leads; None before the first version, or if it leads to no version."""
+        run_id = self._current()
+        if run_id is None or not self.has(run_id):
+            return None
+        return Pointer(run_id=run_id, pinned=self._pin.exists())
+
+    def superseded(self, run_id: str) -> datetime:
+        """When readers were last given a version that is not the current one, or later; in UTC."""
+        times = self._times()
+        if run_id in times:
+            return times[run_id]
+        # A run that was killed after the move has not noted it; the link is as old as the move.
+        if self._link.is_symlink():
+            return datetime.fromtimestamp(self._link.lstat().st_mtime, UTC)
+        return datetime.now(UTC)
 
     def has(self, run_id: str) -> bool:
-        """Whether the version `run_id` is published."""
-        return self._version(run_id).exists()
+        """Whether the version `run_id` is published; it may be damaged."""
+        return _is_run_id(run_id) and self._version(run_id).is_dir()
+
+    def run_ids(self) -> list[str]:
+        """The names of all published versions, sorted; also of those that are damaged."""
+        folder = self.root / "versions"
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        return sorted(name for name in names if self.has(name))
 
     def manifest(self, run_id: str) -> VersionManifest:
         """The manifest of a published version.
@@ -87,20 +127,32 @@ class DiskDestination:
         Raises:
             DestinationError: if there is no such version, or its manifest is damaged.
         """
+        if not self.has(run_id):
+            raise DestinationError(
+                f"{self.root} has no version {run_id}; `parquet2vec inspect {self.root}` lists them"
+            )
         path = self._version(run_id) / MANIFEST
-        try:
-            return VersionManifest.model_validate_json(path.read_bytes())
-        except OSError:
-            raise DestinationError(f"{self.root} has no version {run_id}") from None
-        except ValidationError:
-            raise DestinationError(f"{path} is damaged; publish again") from None
+        # Any other error than that it is not there says nothing about the version.
+        sealed = path.read_bytes() if path.exists() else b""
+        return read_manifest(sealed, run_id=run_id, path=str(path))
 
     def published(self) -> list[VersionManifest]:
-        """The manifests of all published versions, oldest first."""
-        folder = self.root / "versions"
-        folders = folder.iterdir() if folder.is_dir() else []
-        found = [self.manifest(version.name) for version in folders]
+        """The manifests of all versions that have an intact one, oldest first."""
+        found = []
+        for run_id in self.run_ids():
+            try:
+                found.append(self.manifest(run_id))
+            except DestinationError:
+                continue
         return sorted(found, key=lambda manifest: (manifest.published, manifest.run_id))
+
+    def files(self, run_id: str) -> dict[str, int]:
+        """Names and sizes in bytes of everything in a published version, the manifest included."""
+        try:
+            with os.scandir(self._version(run_id)) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries}
+        except FileNotFoundError:
+            return {}
 
     def part(self, run_id: str, name: str) -> str:
         """Path of a part of a version."""
@@ -108,48 +160,117 @@ class DiskDestination:
 
     def intact(self, run_id: str, part: PartReport) -> bool:
         """Whether a published part has the bytes that were sealed."""
-        return _intact(self._version(run_id) / part.name, part)
+        return intact(self._version(run_id) / part.name, part)
 
     def stage(self, run_id: str) -> DiskStage:
         """The work in progress of `run_id`, continued where a killed run left it."""
         folder = self.root / "_stage" / run_id
         folder.mkdir(parents=True, exist_ok=True)
+        (self.root / "versions").mkdir(exist_ok=True)
+        # Found out now, and not after the work.
+        for needed in (self.root, self.root / "versions", folder):
+            if not os.access(needed, os.W_OK | os.X_OK):
+                raise PublishError(f"cannot write to {needed}: no permission; nothing was computed")
         for leftover in folder.glob("*.tmp"):
             leftover.unlink()
         return DiskStage(self.root, run_id)
 
     def commit(self, stage: Stage, manifest: VersionManifest) -> None:
-        """Seal the staged parts with their manifest: the rename of their folder commits."""
-        folder = self.root / "_stage" / manifest.run_id
+        """Seal the staged parts with their manifest: the rename of their folder commits.
+
+        Raises:
+            PublishError: if a part is not there as its report says.
+        """
+        folder, versions = self.root / "_stage" / manifest.run_id, self.root / "versions"
         parts = {part.name for part in manifest.files}
-        for entry in folder.iterdir():
-            if entry.name not in parts:
-                entry.unlink()
+        with os.scandir(folder) as entries:
+            waiting = {entry.name: entry.stat().st_size for entry in entries}
+        if wrong := not_whole(waiting, manifest):
+            raise PublishError(
+                f"{len(wrong)} parts in {folder} must be as they were written, found them missing "
+                f"or cut: {', '.join(wrong[:3])}; run again, and see who writes there"
+            )
+        for name in waiting.keys() - parts:
+            (folder / name).unlink()
         # Gathered here and not part by part: a run that dies before is resumed from hashes only.
         storage.sync_files(folder / part.name for part in manifest.files)
         storage.write_file(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
-        (self.root / "versions").mkdir(exist_ok=True)
         folder.rename(self._version(manifest.run_id))
-        storage.sync_folder(self.root / "versions")
+        storage.sync_folder(versions)
+        storage.sync_folder(folder.parent)
 
     def point(self, pointer: Pointer) -> None:
         """Let readers see another version: a rename of the link."""
         # The pin comes first, so that no run moves what a rollback is about to move.
         if pointer.pinned:
             storage.write_file(self._pin, b"")
-        if storage.pointed(self.root / "current") != pointer.run_id:
-            storage.point(self.root / "current", f"versions/{pointer.run_id}")
-        if not pointer.pinned:
-            self._pin.unlink(missing_ok=True)
+        if self._current() != pointer.run_id:
+            self._move(pointer.run_id)
+        if not pointer.pinned and self._pin.exists():
+            self._pin.unlink()
+            storage.sync_folder(self.root)
 
-    def clear_stages(self) -> None:
-        """Drop all work in progress; call it with the lock held."""
+    def sweep(self) -> list[str]:
+        """Drop all work in progress and what killed runs left behind; with the lock held."""
+        dropped = []
         for folder in (self.root / "_stage").glob("*"):
             shutil.rmtree(folder)
+            dropped.append(f"_stage/{folder.name}")
+        for leftover in self.root.glob("*.tmp"):
+            if leftover.name.startswith(_NAMES):
+                leftover.unlink()
+                dropped.append(leftover.name)
+        return sorted(dropped)
 
     def remove(self, run_id: str) -> None:
-        """Delete a version; call it with the lock held, and never with the current one."""
-        shutil.rmtree(self._version(run_id))
+        """Delete a version, so that none ever shows half of it; with the lock held."""
+        doomed = self.root / "_stage" / f"{run_id}.{uuid.uuid4().hex}.removed"
+        doomed.parent.mkdir(exist_ok=True)
+        self._version(run_id).rename(doomed)
+        # Or a power cut could bring the version back with files missing.
+        storage.sync_folder(self.root / "versions")
+        storage.sync_folder(doomed.parent)
+        shutil.rmtree(doomed)
+
+    def _move(self, run_id: str) -> None:
+        left, times = self._current(), self._times()
+        # What is left later must not count from when it was left the last time.
+        if times.pop(run_id, None) is not None:
+            self._note(times)
+        # A killed run may have renamed the version and not synced its name.
+        storage.sync_folder(self.root / "versions")
+        storage.point(self._link, f"versions/{run_id}")
+        now = datetime.now(UTC)
+        others = {other: times.get(other, now) for other in self.run_ids() if other != run_id}
+        self._note(others | ({left: now} if left in others else {}))
+
+    def _note(self, times: dict[str, datetime]) -> None:
+        storage.write_file(self.root / _SUPERSEDED, _TIMES.dump_json(times))
+
+    def _times(self) -> dict[str, datetime]:
+        try:
+            return _TIMES.validate_json((self.root / _SUPERSEDED).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return {}
+
+    def _current(self) -> str | None:
+        """What `current` leads to, whether it is there or not; None where it is not ours."""
+        try:
+            folder, _, run_id = str(self._link.readlink()).partition("/")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise DestinationError(
+                f"{self._link} must be a link, found a copy of what it led to; move it away and "
+                "embed again"
+            ) from None
+        return run_id if folder == "versions" and _is_run_id(run_id) else None
+
+    @property
+    def _link(self) -> Path:
+        return self.root / "current"
 
     @property
     def _pin(self) -> Path:
@@ -159,81 +280,21 @@ class DiskDestination:
         return self.root / "versions" / run_id
 
 
-@dataclass(frozen=True)
-class DiskStage:
-    """The parts of one run in the folder where they wait."""
-
-    root: Path
-    run_id: str
-
-    @property
-    def folder(self) -> Path:
-        """Where the parts wait."""
-        return self.root / "_stage" / self.run_id
-
-    def scratch(self, name: str) -> Path:
-        """A new file name beside the finished parts."""
-        return self.folder / f"{name}.{uuid.uuid4().hex}.tmp"
-
-    def finish(self, scratch: Path, report: PartReport) -> PartReport:
-        """Rename `scratch` to the part's name, and note that it is finished."""
-        scratch.rename(self.folder / report.name)
-        return self._record(report)
-
-    def finished(self, name: str, work: str) -> PartReport | None:
-        """The part `name` if an earlier run made it by the same `work` and its hash confirms."""
-        try:
-            report = PartReport.model_validate_json(self._sidecar(name).read_bytes())
-        except (OSError, ValidationError):
-            return None
-        same = report.work == work and report.name == name
-        return report if same and _intact(self.folder / name, report) else None
-
-    def reuse(self, report: PartReport, *, name: str, run_id: str) -> PartReport | None:
-        """Take over a part of an older version by a hard link; None if it is not intact."""
-        part = self.folder / name
-        try:
-            part.unlink(missing_ok=True)
-            os.link(self.root / "versions" / run_id / report.name, part)
-        except OSError:
-            return None
-        intact = _intact(part, report)
-        return self._record(report.model_copy(update={"name": name})) if intact else None
-
-    def _record(self, report: PartReport) -> PartReport:
-        sidecar = report.model_dump_json().encode()
-        storage.write_file(self._sidecar(report.name), sidecar, durable=False)
-        return report
-
-    def _sidecar(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
-
-
-def _intact(path: Path, part: PartReport) -> bool:
+def _is_run_id(name: str) -> bool:
     try:
-        return path.stat().st_size == part.bytes and storage.sha256_of(path) == part.sha256
-    except OSError:
+        return require_run_id(name) == name
+    except ConfigError:
         return False
 
 
 def _mark(root: Path) -> None:
-    ours = (_MARK, _PINNED, "_lock", "_stage", "versions", "current")
-    entries = {entry.name for entry in root.iterdir() if not entry.name.startswith(_MARK)}
-    if not (root / _MARK).exists() and not entries - set(ours):
-        storage.write_file(root / _MARK, json.dumps({"format": FORMAT}).encode())
+    entries = {entry.name for entry in root.iterdir() if not entry.name.startswith(MARK)}
+    if not entries - {*_NAMES, _HARMLESS}:
+        storage.write_file(root / MARK, mark())
 
 
 def _require_ours(root: Path) -> None:
     if not root.exists():
         raise DestinationError(f"{root} does not exist; check the path")
-    try:
-        found = json.loads((root / _MARK).read_bytes())["format"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DestinationError(
-            f"{root} must be empty or a destination of parquet2vec, found neither; "
-            "choose another folder"
-        ) from None
-    if found > FORMAT:
-        raise DestinationError(
-            f"{root} has format {found}, this version writes {FORMAT}; update parquet2vec"
-        )
+    path = root / MARK
+    require_mark(path.read_bytes() if path.exists() else None, path=str(root))

@@ -7,7 +7,7 @@ this machine or on tasks of another engine.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from pipeline.config import Config, EmbeddingJob
 from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan, digest, embed_shard, options_of
 from pipeline.errors import BundleError, ConfigError, PublishError
+from pipeline.finished import find_finished
 from pipeline.keys import require_unique
 from pipeline.parts import part_schema
 from pipeline.progress import Progress, Silent
@@ -29,10 +30,9 @@ from pipeline.publishing import (
     Destination,
     PartReport,
     Pointer,
-    Stage,
     VersionManifest,
 )
-from pipeline.retention import keep_last
+from pipeline.retention import keep_last, whole
 from pipeline.shards import Shard, plan_shards
 from pipeline.source import Source, open_source
 
@@ -60,6 +60,9 @@ class JobReport(Config):
     reused: int
     resumed: int
     published: bool
+    current: str
+    pinned: bool = False
+    removed: tuple[str, ...] = ()
     seconds: float
     rows_per_second: float
     null_keys: int = 0
@@ -132,13 +135,15 @@ def _run(
         reused=0,
         resumed=0,
         published=False,
+        current=run_id,
         seconds=0.0,
         rows_per_second=0.0,
         skipped_files=source.skipped,
         ignored_columns=source.unlisted(bundle.manifest.feature_schema),
         files_without_checksums=source.without_checksums,
     )
-    if not destination.has(run_id):
+    manifest = whole(destination, run_id)
+    if manifest is None:
         stage = destination.stage(run_id)
         plan = ShardPlan(
             job=job,
@@ -148,26 +153,55 @@ def _run(
             schema=schema.serialize().to_pybytes(),
             budget=budget.plan(job, bundle, source),
         )
-        done, resumed, reused = _find_finished(plan, shards, stage, destination)
-        todo = [shard for shard in shards if plan.part_name(shard) not in done]
+        works = {plan.part_name(shard): plan.work(shard) for shard in shards}
+        done, resumed = find_finished(works, stage, destination, threads=plan.budget.workers)
+        reused = len(done) - resumed
+        todo = [shard for shard, name in zip(shards, works, strict=True) if name not in done]
         mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
-        rows = _compute(plan, todo, done, mapper, progress)
-        parts = [done[plan.part_name(shard)] for shard in shards]
-        destination.commit(stage, _manifest(plan, source, parts))
+        rows = _compute(plan, todo, works, done, mapper, progress)
+        if destination.has(run_id):
+            # It is damaged: replaced only now that all of it is there again.
+            destination.remove(run_id)
+        manifest = _manifest(plan, source, [done[name] for name in works])
+        destination.commit(stage, manifest)
         counts = {"computed": len(todo), "resumed": resumed, "reused": reused}
         report = report.model_copy(update={**counts, "computed_rows": rows, "published": True})
+    pointer = _point(destination, run_id)
+    removed = _clean(destination, job)
+    return report.model_copy(
+        update={
+            "current": pointer.run_id,
+            "pinned": pointer.pinned,
+            "removed": removed,
+            "null_keys": sum(part.null_keys for part in manifest.files),
+        }
+    )
+
+
+def _point(destination: Destination, run_id: str) -> Pointer:
+    """Where the pointer leads: to the new version, unless a rollback has pinned it."""
     pointer = destination.pointer
     if pointer is None or not pointer.pinned:
-        destination.point(Pointer(run_id=run_id))
-    destination.clear_stages()
-    keep_last(destination, job.keep)
-    nulls = sum(part.null_keys for part in destination.manifest(run_id).files)
-    return report.model_copy(update={"null_keys": nulls})
+        pointer = Pointer(run_id=run_id)
+        destination.point(pointer)
+    return pointer
+
+
+def _clean(destination: Destination, job: EmbeddingJob) -> tuple[str, ...]:
+    try:
+        destination.sweep()
+        return tuple(keep_last(destination, job.keep, grace=job.grace))
+    except OSError as error:
+        raise PublishError(
+            f"the vectors are published in {job.destination}, but what is old could not be "
+            f"deleted: {error.strerror or error}; `parquet2vec gc` tries again"
+        ) from None
 
 
 def _compute(
     plan: ShardPlan,
     todo: Sequence[Shard],
+    works: Mapping[str, str],
     done: dict[str, PartReport],
     mapper: MapShards,
     progress: Progress,
@@ -176,28 +210,21 @@ def _compute(
     rows = sum(shard.rows for shard in todo)
     progress.start("rows", rows)
     for part in mapper(partial(embed_shard, plan), todo):
+        # Workers may be other processes, with another bundle at the same path.
+        if works.get(part.name) != part.work:
+            raise PublishError(
+                f"a worker must make {part.name} of this very model and input, found other work; "
+                "see that all workers read the same bundle and source"
+            )
         done[part.name] = part
         progress.advance(part.rows)
     progress.finish()
+    if len(done) != len(works):
+        raise PublishError(
+            f"{len(works)} parts must be finished, found {len(done)}; run again, the finished ones "
+            "are kept"
+        )
     return rows
-
-
-def _find_finished(
-    plan: ShardPlan, shards: Sequence[Shard], stage: Stage, destination: Destination
-) -> tuple[dict[str, PartReport], int, int]:
-    done: dict[str, PartReport] = {}
-    for shard in shards:
-        if found := stage.finished(plan.part_name(shard), plan.work(shard)):
-            done[found.name] = found
-    resumed, pointer = len(done), destination.pointer
-    older = destination.manifest(pointer.run_id).files if pointer else ()
-    known = {part.work: part for part in older}
-    for shard in shards:
-        name, part = plan.part_name(shard), known.get(plan.work(shard))
-        if name not in done and part is not None and pointer is not None:
-            taken = stage.reuse(part, name=name, run_id=pointer.run_id)
-            done |= {name: taken} if taken else {}
-    return done, resumed, len(done) - resumed
 
 
 def on_threads(

@@ -7,15 +7,27 @@ moves in one step, and what a killed run finished is found again.
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, TypeAlias
+
+from pydantic import Field, ValidationError
 
 from pipeline.config import Config
+from pipeline.errors import DestinationError
 
 # Raise it when an older reader would misread a newer destination.
 FORMAT = 1
 MANIFEST = "_manifest.json"
+MARK = "_parquet2vec.json"
+
+# What a manifest says becomes part of a path, so that nothing else may stand in it.
+RunId: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+PartName: TypeAlias = Annotated[
+    str, Field(pattern=r"^part-[0-9]{5,}-[A-Za-z0-9_-]{1,64}\.parquet$")
+]
 
 
 class PartReport(Config):
@@ -24,25 +36,26 @@ class PartReport(Config):
     `work` names model, options and input of the part: equal work gives equal bytes.
     """
 
-    name: str
+    name: PartName
     rows: int
     bytes: int
     sha256: str
     work: str
     source: str
     row_groups: tuple[int, ...]
+    null_keys: int = 0
 
 
 class VersionManifest(Config):
     """What a published version says of itself."""
 
     format: int
-    run_id: str
+    run_id: RunId
     model: str
     rows: int
     options: dict[str, Any]
     source: str
-    inputs: tuple[tuple[str, int, int], ...]
+    inputs: tuple[tuple[str, int, int | str], ...]
     files: tuple[PartReport, ...]
     versions: dict[str, str]
     published: str
@@ -51,8 +64,62 @@ class VersionManifest(Config):
 class Pointer(Config):
     """Which version readers see; a pinned pointer stays when later runs publish."""
 
-    run_id: str
+    run_id: RunId
     pinned: bool = False
+
+
+def mark() -> bytes:
+    """What stands in the file `MARK`, which makes a folder or a prefix ours."""
+    return json.dumps({"format": FORMAT}).encode()
+
+
+def require_mark(found: bytes | None, *, path: str) -> None:
+    """Refuse a destination at `path` that has not the mark, or that of a newer format.
+
+    Raises:
+        DestinationError: if it is not ours, is damaged, or must be left to a newer version.
+    """
+    if found is None:
+        raise DestinationError(
+            f"{path} must be empty or a destination of parquet2vec, found neither; "
+            "choose another folder"
+        )
+    try:
+        number = json.loads(found)["format"]
+    except (ValueError, KeyError, TypeError):
+        number = None
+    if type(number) is not int:
+        raise DestinationError(
+            f"{path}/{MARK} must hold {mark().decode()}, found it damaged; write that, then run "
+            f"`parquet2vec verify {path}`"
+        )
+    if number > FORMAT:
+        raise DestinationError(
+            f"{path} has format {number}, this version writes {FORMAT}; update parquet2vec"
+        )
+
+
+def read_manifest(sealed: bytes, *, run_id: str, path: str) -> VersionManifest:
+    """The manifest in the bytes `sealed`, which were found at `path` as that of `run_id`.
+
+    Raises:
+        DestinationError: if it is damaged, of another version, or names what is no part.
+    """
+    try:
+        manifest = VersionManifest.model_validate_json(sealed)
+    except ValidationError:
+        manifest = None
+    if manifest is None or manifest.run_id != run_id:
+        raise DestinationError(
+            f"{path} must be the manifest of version {run_id}, found it missing or damaged; "
+            "embed again, or roll back to another version"
+        )
+    return manifest
+
+
+def not_whole(sizes: dict[str, int], manifest: VersionManifest) -> list[str]:
+    """Parts that are missing from a version or have another size, by the `sizes` of its files."""
+    return [part.name for part in manifest.files if sizes.get(part.name) != part.bytes]
 
 
 class Stage(Protocol):
@@ -92,8 +159,17 @@ class Destination(Protocol):
     def pointer(self) -> Pointer | None:
         """Where the pointer leads, or None before the first version."""
 
+    def superseded(self, run_id: str) -> datetime:
+        """When readers were last given a version that is not the current one, or later; in UTC.
+
+        It outlives every crash. A version that was never current counts from the last move.
+        """
+
     def has(self, run_id: str) -> bool:
-        """Whether the version `run_id` is published."""
+        """Whether the version `run_id` is published; it may be damaged."""
+
+    def run_ids(self) -> list[str]:
+        """The names of all published versions, sorted; also of those that are damaged."""
 
     def manifest(self, run_id: str) -> VersionManifest:
         """The manifest of a published version.
@@ -103,7 +179,13 @@ class Destination(Protocol):
         """
 
     def published(self) -> list[VersionManifest]:
-        """The manifests of all published versions, oldest first."""
+        """The manifests of all versions that have an intact one, oldest first.
+
+        One damaged manifest must not stop every later run: `verify` and `gc` tell of it.
+        """
+
+    def files(self, run_id: str) -> dict[str, int]:
+        """Names and sizes in bytes of everything in a published version, the manifest included."""
 
     def part(self, run_id: str, name: str) -> str:
         """Path or URL of a part of a version, for any reader of Parquet."""
@@ -115,13 +197,23 @@ class Destination(Protocol):
         """The work in progress of `run_id`, continued where a killed run left it."""
 
     def commit(self, stage: Stage, manifest: VersionManifest) -> None:
-        """Seal the parts with their manifest and make them a version, in one step."""
+        """Seal the parts with their manifest and make them a version, in one step.
+
+        Raises:
+            PublishError: if a part is not there as its report says, or the version already is.
+        """
 
     def point(self, pointer: Pointer) -> None:
-        """Let readers see another version, in one step."""
+        """Let readers see another version, in one step, and note when the last one was left."""
 
-    def clear_stages(self) -> None:
-        """Drop all work in progress; call it with the lock held."""
+    def sweep(self) -> list[str]:
+        """Drop all work in progress and what killed runs left behind; with the lock held.
+
+        Returns the names of what was dropped.
+        """
 
     def remove(self, run_id: str) -> None:
-        """Delete a version; call it with the lock held, and never with the current one."""
+        """Delete a version, so that none ever shows half of it; with the lock held.
+
+        Only a damaged version may be the current one; the same run id is then published again.
+        """

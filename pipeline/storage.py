@@ -1,13 +1,18 @@
-"""Local disk: files whole or not at all, locks that die with their process, atomic pointers."""
+"""Local disk: files whole or not at all, locks that die with their process, atomic pointers.
+
+Every function leaves either what was there before or what was asked for, at whatever call the
+process is killed, an error comes or the power fails; at worst a file ending in ``.tmp`` is left.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import os
+import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.errors import LockedError, PublishError
@@ -21,7 +26,7 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
     Not `durable`, it may still be lost or cut short when the power fails, which is enough for
     what is hashed before it is trusted.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
@@ -29,6 +34,20 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
             os.fsync(file.fileno())
     temporary.rename(path)
     if durable:
+        sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder `path` and those above it where they are not there, durably.
+
+    The name of a folder that was there already is made durable too: whoever made it may have been
+    killed before.
+    """
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+    # A folder whose parent may not be read was not made here.
+    with suppress(PermissionError):
         sync_folder(path.parent)
 
 
@@ -40,10 +59,17 @@ def sync_files(paths: Iterable[Path]) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make the bytes of `path` durable."""
+    """Make the bytes of `path` durable, or delete it.
+
+    After a failed sync the kernel may take pages for written that are not, and a second sync
+    succeeds: nobody may find the file and trust it.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     finally:
         os.close(descriptor)
 
@@ -65,8 +91,7 @@ def sha256_of(path: Path) -> str:
 
 def point(link: Path, target: str) -> None:
     """Make the symbolic link `link` lead to `target`, in one step for every reader."""
-    temporary = link.with_name(f"{link.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = _temporary(link)
     temporary.symlink_to(target)
     temporary.rename(link)
     sync_folder(link.parent)
@@ -86,6 +111,7 @@ def lock(path: Path) -> Iterator[None]:
 
     Raises:
         LockedError: if another process holds it.
+        PublishError: if it cannot be written, or the file system has no locks.
     """
     try:
         file = path.open("a")
@@ -94,8 +120,15 @@ def lock(path: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise LockedError(
                 f"{path.parent} is held by another run; wait for it, or stop it first"
             ) from None
+        except OSError as error:
+            raise PublishError(f"cannot lock {path}: {error.strerror}") from None
         yield
+
+
+def _temporary(path: Path) -> Path:
+    # Not by process id: workers on two hosts may have the same one.
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")

@@ -144,7 +144,7 @@ def test_a_vanished_file_vanishes_from_the_table(
 def test_only_the_last_versions_are_kept(bundle: Bundle, source: Path, tmp_path: Path) -> None:
     for stamp in range(4):
         os.utime(source / "day-0.parquet", ns=(stamp, stamp))
-        last = embed(job(bundle, source, tmp_path / "to", keep=2))
+        last = embed(job(bundle, source, tmp_path / "to", keep=2, grace="0s"))
     destination = open_destination(tmp_path / "to")
     assert len(destination.published()) == 2
     assert destination.pointer == Pointer(run_id=last.run_id)

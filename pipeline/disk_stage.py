@@ -1,0 +1,68 @@
+"""Work in progress of a destination on local disk: the parts that wait to be published."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from pipeline import storage
+from pipeline.publishing import PartReport
+
+
+@dataclass(frozen=True)
+class DiskStage:
+    """The parts of one run in the folder where they wait."""
+
+    root: Path
+    run_id: str
+
+    @property
+    def folder(self) -> Path:
+        """Where the parts wait."""
+        return self.root / "_stage" / self.run_id
+
+    def scratch(self, name: str) -> Path:
+        """A new file name beside the finished parts."""
+        return self.folder / f"{name}.{uuid.uuid4().hex}.tmp"
+
+    def finish(self, scratch: Path, report: PartReport) -> PartReport:
+        """Rename `scratch` to the part's name, and note that it is finished."""
+        scratch.rename(self.folder / report.name)
+        sidecar = report.model_dump_json().encode()
+        storage.write_file(self._sidecar(report.name), sidecar, durable=False)
+        return report
+
+    def finished(self, name: str, work: str) -> PartReport | None:
+        """The part `name` if an earlier run made it by the same `work` and its hash confirms."""
+        try:
+            report = PartReport.model_validate_json(self._sidecar(name).read_bytes())
+        except (OSError, ValidationError):
+            return None
+        same = report.work == work and report.name == name
+        return report if same and intact(self.folder / name, report) else None
+
+    def reuse(self, report: PartReport, *, name: str, run_id: str) -> PartReport | None:
+        """Take over a part of an older version by a hard link; None if it is not intact."""
+        part = self.folder / name
+        try:
+            part.unlink(missing_ok=True)
+            os.link(self.root / "versions" / run_id / report.name, part)
+        except OSError:
+            return None
+        # No sidecar: to link again is no more work than to find the part finished.
+        return report.model_copy(update={"name": name}) if intact(part, report) else None
+
+    def _sidecar(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+
+def intact(path: Path, part: PartReport) -> bool:
+    """Whether the file at `path` has the bytes of `part`."""
+    try:
+        return path.stat().st_size == part.bytes and storage.sha256_of(path) == part.sha256
+    except OSError:
+        return False
