@@ -111,7 +111,7 @@ def _findings(content: bytes, signature: Signature) -> Iterator[str]:
     yield from _nodes(model.graph)
     yield from mismatches(model.graph, signature)
     onnx.checker.check_model(content)
-    yield from excesses(model)
+    yield from excesses(model, signature)
 
 
 def _fields(message: Any) -> Iterator[str]:
@@ -120,9 +120,11 @@ def _fields(message: Any) -> Iterator[str]:
     for field, value in message.ListFields():
         if field.name not in allowed:
             yield f"{name.removeprefix('onnx.')}.{field.name}"
-        elif field.message_type is not None:
-            for part in value if field.is_repeated else (value,):
+        for part in value if field.is_repeated else (value,):
+            if field.message_type is not None:
                 yield from _fields(part)
+            elif field.type == field.TYPE_STRING and not isinstance(part, str):
+                yield f"{field.name} {part!r}, which is no text"
 
 
 def _header(model: onnx.ModelProto) -> Iterator[str]:

@@ -95,6 +95,16 @@ class Bundle:
         audit(content, required, where=str(self.path / name))
         return content
 
+    def audit(self) -> None:
+        """Audit every model.
+
+        Raises:
+            BundleError: as `model` does.
+        """
+        for name in self.manifest.files:
+            if name.endswith(".onnx"):
+                self.model(name)
+
     def has(self, name: str) -> bool:
         """Whether the file `name` is part of the bundle."""
         return name in self.manifest.files

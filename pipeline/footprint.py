@@ -14,15 +14,19 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from pipeline.signatures import Signature, port, shown
+
 # Numbers of one row in one result: a convolution with 64 channels over 512 x 512 pixels.
 LARGEST_ROW = 2**24
 
+# Their results can be longer than what they read, by as much as a number says.
+_GROWING = frozenset({"AveragePool", "Conv", "ConvTranspose", "Expand", "MaxPool"})
 _FLOATING = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
 _Values = Mapping[str, onnx.ValueInfoProto]
 
 
-def excesses(model: onnx.ModelProto) -> Iterator[str]:
-    """What in a model of checked inputs could end the process or fill its memory.
+def excesses(model: onnx.ModelProto, required: Signature) -> Iterator[str]:
+    """What in a model of checked inputs could end the process, fill its memory, or is wrong.
 
     `model` is taken apart on the way.
 
@@ -34,6 +38,9 @@ def excesses(model: onnx.ModelProto) -> Iterator[str]:
         if node.op_type in ("Div", "Mod"):
             yield from _divisions(node, model.graph, inferred)
     yield from _sizes(model.graph, inferred)
+    for output in model.graph.output:
+        if (found := port(inferred[output.name])) != required.outputs[output.name]:
+            yield f"output {output.name!r} that turns out to be {shown(found)}"
 
 
 def _inferred(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
@@ -67,8 +74,9 @@ def _divisions(node: onnx.NodeProto, graph: onnx.GraphProto, inferred: _Values) 
 
 
 def _sizes(graph: onnx.GraphProto, inferred: _Values) -> Iterator[str]:
-    symbols = {d.dim_param for one in graph.input for d in one.type.tensor_type.shape.dim}
-    batches = {one.name: 1 for one in graph.input}
+    """Free dimensions have symbols: those of the inputs, and ONNX's own for what it cannot name."""
+    named = {d.dim_param for one in graph.input for d in one.type.tensor_type.shape.dim}
+    met, batches = set(named), {one.name: 1 for one in graph.input}
     for node in graph.node:
         for name in filter(None, node.output):
             value = inferred.get(name)
@@ -80,12 +88,15 @@ def _sizes(graph: onnx.GraphProto, inferred: _Values) -> Iterator[str]:
             free = {one.dim_param for one in dims if not one.HasField("dim_value")}
             if len(dims) - len(fixed) > 1:
                 yield f"{node.op_type} whose result grows with the square of the rows"
-            batches[name] = 1 if free <= symbols else _joined(node, batches)
+            if node.op_type in _GROWING and not free <= met:
+                yield f"{node.op_type} to a size that only the data tells"
+            met |= free
+            batches[name] = 1 if free <= named else _joined(node, batches)
             if max(1, batches[name]) * math.prod(fixed) > LARGEST_ROW:
                 yield f"{node.op_type} with more than {LARGEST_ROW} numbers a row"
 
 
 def _joined(node: onnx.NodeProto, batches: Mapping[str, int]) -> int:
-    """How many batches long a free dimension without a name is: Concat joins columns along it."""
+    """How many batches long a dimension of ONNX's own symbol is: Concat joins columns along it."""
     parts = [batches.get(name, 0) for name in node.input]
     return sum(parts) if node.op_type == "Concat" else max(parts, default=0)

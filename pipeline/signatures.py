@@ -60,31 +60,38 @@ def _compare(
     for one in found:
         if one.name not in required:
             yield f"{what} {one.name!r}, which the schema does not have"
-        elif (port := _port(one)) != required[one.name]:
-            yield f"{what} {one.name!r} as {_shown(port)} instead of {_shown(required[one.name])}"
-    missing = [name for name in required if name not in {one.name for one in found}]
+        elif (declared := port(one)) != required[one.name]:
+            yield f"{what} {one.name!r} as {shown(declared)} instead of {shown(required[one.name])}"
+        elif _has_nameless(one):
+            yield f"{what} {one.name!r} with a length that has no name"
+    given = {one.name for one in found}
+    missing = [name for name in required if name not in given]
     if missing and not partial:
         yield f"no {what} {missing[0]!r}"
 
 
-def _port(value: onnx.ValueInfoProto) -> Port | None:
-    """None without a shape, or with a free dimension that has no name of its own."""
+def port(value: onnx.ValueInfoProto) -> Port | None:
+    """Element type and shape of a tensor; None where it has no shape."""
     tensor = value.type.tensor_type
-    dims = tensor.shape.dim
-    free = [one.dim_param for one in dims if not one.HasField("dim_value")]
-    # ONNX itself calls what it does not know unk__0, unk__1 and so on.
-    if not tensor.HasField("shape") or any(not n or n.startswith("unk__") for n in free):
+    if not tensor.HasField("shape"):
         return None
-    shape = tuple(one.dim_value if one.HasField("dim_value") else None for one in dims)
-    return tensor.elem_type, shape
+    dims = tensor.shape.dim
+    return tensor.elem_type, tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
 
 
-def _shown(port: Port | None) -> str:
-    if port is None:
+def _has_nameless(value: onnx.ValueInfoProto) -> bool:
+    """Whether a free dimension has no name, or one like unk__0, with which ONNX says the same."""
+    free = [d.dim_param for d in value.type.tensor_type.shape.dim if not d.HasField("dim_value")]
+    return any(not name or name.startswith("unk__") for name in free)
+
+
+def shown(found: Port | None) -> str:
+    """A port as text."""
+    if found is None:
         return "a tensor of unknown shape"
     names = {number: name.lower() for name, number in TensorProto.DataType.items()}
-    shape = ", ".join("rows" if one is None else str(one) for one in port[1])
-    return f"{names.get(port[0], port[0])} [{shape}]"
+    shape = ", ".join("rows" if one is None else str(one) for one in found[1])
+    return f"{names.get(found[0], found[0])} [{shape}]"
 
 
 def _encoder(schema: FeatureSchema, dim: int) -> Signature:

@@ -31,7 +31,7 @@ class Watchdog:
         """Make sure that the thread runs, in a forked process as well."""
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._tick, name="watchdog", daemon=True)
+                self._thread = threading.Thread(target=self._count, name="watchdog", daemon=True)
                 self._thread.start()
 
     def watch(self, run: Stoppable) -> None:
@@ -42,10 +42,14 @@ class Watchdog:
         """Forget `run`, which has ended."""
         del self._ends[run]
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """One more tick has passed: stop what is too old."""
+        self._now += 1
+        for run, end in list(self._ends.items()):
+            if end < self._now:
+                run.terminate = True
+
+    def _count(self) -> None:
         while True:
             time.sleep(self.seconds_per_tick)
-            self._now += 1
-            for run, end in list(self._ends.items()):
-                if end < self._now:
-                    run.terminate = True
+            self.tick()
