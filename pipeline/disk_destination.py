@@ -164,16 +164,17 @@ class DiskDestination:
 
     def stage(self, run_id: str) -> DiskStage:
         """The work in progress of `run_id`, continued where a killed run left it."""
-        folder = self.root / "_stage" / run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        (self.root / "versions").mkdir(exist_ok=True)
+        stage = DiskStage(self.root, run_id)
+        for folder in (stage.folder, stage.notes):
+            folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(self.root / "versions")
         # Found out now, and not after the work.
-        for needed in (self.root, self.root / "versions", folder):
-            if not os.access(needed, os.W_OK | os.X_OK):
-                raise PublishError(f"cannot write to {needed}: no permission; nothing was computed")
-        for leftover in folder.glob("*.tmp"):
+        for folder in (self.root, self.root / "versions", stage.folder, stage.notes):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PublishError(f"cannot write to {folder}: no permission; nothing was computed")
+        for leftover in [*stage.folder.glob("*.tmp"), *stage.notes.glob("*.tmp")]:
             leftover.unlink()
-        return DiskStage(self.root, run_id)
+        return stage
 
     def commit(self, stage: Stage, manifest: VersionManifest) -> None:
         """Seal the staged parts with their manifest: the rename of their folder commits.

@@ -15,7 +15,11 @@ from pipeline.publishing import PartReport
 
 @dataclass(frozen=True)
 class DiskStage:
-    """The parts of one run in the folder where they wait."""
+    """The parts of one run in the folder where they wait.
+
+    The notes of what is finished lie beside it, so that the folder becomes the version as it is and
+    a commit that fails halfway has lost nothing.
+    """
 
     root: Path
     run_id: str
@@ -25,6 +29,11 @@ class DiskStage:
         """Where the parts wait."""
         return self.root / "_stage" / self.run_id
 
+    @property
+    def notes(self) -> Path:
+        """Where a note of every finished part lies."""
+        return self.root / "_stage" / f"{self.run_id}.finished"
+
     def scratch(self, name: str) -> Path:
         """A new file name beside the finished parts."""
         return self.folder / f"{name}.{uuid.uuid4().hex}.tmp"
@@ -32,14 +41,14 @@ class DiskStage:
     def finish(self, scratch: Path, report: PartReport) -> PartReport:
         """Rename `scratch` to the part's name, and note that it is finished."""
         scratch.rename(self.folder / report.name)
-        sidecar = report.model_dump_json().encode()
-        storage.write_file(self._sidecar(report.name), sidecar, durable=False)
+        note = report.model_dump_json().encode()
+        storage.write_file(self._note(report.name), note, durable=False)
         return report
 
     def finished(self, name: str, work: str) -> PartReport | None:
         """The part `name` if an earlier run made it by the same `work` and its hash confirms."""
         try:
-            report = PartReport.model_validate_json(self._sidecar(name).read_bytes())
+            report = PartReport.model_validate_json(self._note(name).read_bytes())
         except (OSError, ValidationError):
             return None
         same = report.work == work and report.name == name
@@ -53,11 +62,11 @@ class DiskStage:
             os.link(self.root / "versions" / run_id / report.name, part)
         except OSError:
             return None
-        # No sidecar: to link again is no more work than to find the part finished.
+        # No note: to link again is no more work than to find the part finished.
         return report.model_copy(update={"name": name}) if intact(part, report) else None
 
-    def _sidecar(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+    def _note(self, name: str) -> Path:
+        return self.notes / f"{name}.json"
 
 
 def intact(path: Path, part: PartReport) -> bool:
