@@ -8,7 +8,7 @@ from pipeline import limits
 from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob, parse_bytes
 from pipeline.errors import ConfigError
-from pipeline.parquet import BUFFER
+from pipeline.parquet import buffer_bytes
 from pipeline.parts import ROWS_PER_GROUP
 from pipeline.schema import Column, FeatureSchema
 from pipeline.source import Source
@@ -91,8 +91,8 @@ def _pages(source: Source) -> int:
     pages = [
         min(group.bytes, file.columns * PAGE) for file in source.files for group in file.row_groups
     ]
-    columns = max(file.columns for file in source.files)
-    return 3 * max(pages, default=0) // 2 + columns * BUFFER
+    ahead = max(file.columns * buffer_bytes(file.file, file.columns) for file in source.files)
+    return 3 * max(pages, default=0) // 2 + ahead
 
 
 def _waiting(bundle: Bundle) -> int:

@@ -8,6 +8,7 @@
     ├── DataError                  3   whoever owns the file: its bytes or its values
     ├── BundleError                3   whoever ships the model
     ├── ParityError                1   whoever trained the model: torch and ONNX disagree
+    ├── StoreError                 1   whoever runs the object store: it does not answer
     └── PublishError               1   whoever runs the job: disk, permissions
         ├── DestinationError       3   the folder is not ours, or is of a newer format
         └── LockedError            4   another run holds the destination
@@ -68,6 +69,10 @@ class BundleError(Parquet2VecError):
 
 class ParityError(Parquet2VecError):
     """An exported model disagrees with the trained one, so no bundle was written."""
+
+
+class StoreError(Parquet2VecError, ConnectionError):
+    """An object store does not answer; the same command may do when it is back."""
 
 
 class PublishError(Parquet2VecError):

@@ -9,15 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, StoreError
+from pipeline.files import File, open_file
 
-# Bytes read ahead of every column.
+# Bytes read ahead of every column on disk, and in a store: of all together, and the bounds of one.
 BUFFER = 2**16
+_STORE_BUFFERS = 2**26
+_STORE_LEAST = 2**18
+_STORE_MOST = 2**22
 _MAGIC = (b"PAR1", b"PARE")
 _PAGE_HEADER = 64
 _CHECKSUM_FIELD = 0x15
 
-_FILES = LocalFileSystem()
+_DISK = LocalFileSystem()
 
 
 class Footer(NamedTuple):
@@ -31,24 +35,24 @@ class Footer(NamedTuple):
     checksums: bool
 
 
-def read_footer(path: str) -> Footer:
-    """The footer of the file at `path`.
+def read_footer(file: File) -> Footer:
+    """The footer of `file`.
 
     Raises:
         DataError: if it is no Parquet file.
     """
     try:
-        with _FILES.open_input_file(path) as file:
+        with open_file(file) as opened:
             # Arrow reads from the end and never looks at the head.
-            head = file.read_at(len(_MAGIC[0]), 0)
+            head = opened.read_at(len(_MAGIC[0]), 0)
             # A third cheaper than opening the file where there are thousands of columns.
-            metadata = pq.read_metadata(file)
+            metadata = pq.read_metadata(opened)
             if head not in _MAGIC:
                 raise ValueError("it does not begin as Parquet does")
             schema = metadata.schema.to_arrow_schema().remove_metadata()
-            return Footer(metadata, schema, _has_checksums(file, metadata))
+            return Footer(metadata, schema, _has_checksums(opened, metadata))
     except Exception as error:
-        raise unreadable(path, error) from None
+        raise unreadable(file.path, error) from None
 
 
 def _has_checksums(file: pa.NativeFile, metadata: pq.FileMetaData) -> bool:
@@ -75,8 +79,15 @@ def has_checksum(page: bytes) -> bool:
     return page[at : at + 1] == bytes([_CHECKSUM_FIELD])
 
 
-def open_parquet(path: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile:
-    """The Parquet file at `path`, checked page by page as it is read.
+def buffer_bytes(file: File, columns: int) -> int:
+    """Bytes read ahead of each of `columns`: much from a store, where every request waits."""
+    if not file.etag:
+        return BUFFER
+    return min(max(_STORE_BUFFERS // max(1, columns), _STORE_LEAST), _STORE_MOST)
+
+
+def open_parquet(file: File, *, columns: int, dictionary: Sequence[str] = ()) -> pq.ParquetFile:
+    """The Parquet file `file`, checked page by page as `columns` of its columns are read.
 
     Raises:
         DataError: if it is no Parquet file.
@@ -86,21 +97,25 @@ def open_parquet(path: str, *, dictionary: Sequence[str] = ()) -> pq.ParquetFile
     # flipped bit reads as a wrong number.
     try:
         return pq.ParquetFile(
-            path,
-            filesystem=_FILES,
+            open_file(file) if file.etag else file.path,
+            filesystem=None if file.etag else _DISK,
             read_dictionary=list(dictionary) or None,
             memory_map=False,
             pre_buffer=False,
-            buffer_size=BUFFER,
+            buffer_size=buffer_bytes(file, columns),
             page_checksum_verification=True,
         )
     except Exception as error:
-        raise unreadable(path, error) from None
+        raise unreadable(file.path, error) from None
 
 
-def unreadable(path: str, error: Exception) -> DataError:
+def unreadable(path: str, error: Exception) -> DataError | StoreError:
     """The error to raise for whatever Arrow raised while reading `path`."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, StoreError):
+        return error
+    if isinstance(error, OSError) and reason.startswith(path):
+        return DataError(reason)
     if isinstance(error, MemoryError):
         return DataError(
             f"{path} needs more memory than this process may have ({reason}); "

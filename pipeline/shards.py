@@ -98,9 +98,8 @@ def _read_shard(
     partitions = dict(file.partitions)
     stored = [name for name in columns if name not in partitions]
     file.require_unchanged()
-    with open_parquet(
-        file.path, dictionary=[name for name in dictionary if name in stored]
-    ) as parquet:
+    coded = [name for name in dictionary if name in stored]
+    with open_parquet(file.file, columns=len(stored), dictionary=coded) as parquet:
         batches = parquet.iter_batches(
             batch_size=rows_per_batch,
             row_groups=shard.row_groups,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ import pyarrow.types as pt
 
 from pipeline.config import Role
 from pipeline.errors import DataError, Parquet2VecError, SchemaError
+from pipeline.files import File, find, look, some
 from pipeline.parquet import read_footer
 from pipeline.schema import FeatureSchema, differences
 
@@ -43,11 +42,7 @@ class SourceFile:
     whether its pages carry any, so that a flipped bit is found.
     """
 
-    path: str
-    relative: str
-    bytes: int
-    mtime_ns: int
-    inode: int
+    file: File
     row_groups: tuple[RowGroup, ...]
     columns: int
     checksums: bool
@@ -59,25 +54,33 @@ class SourceFile:
         return sum(group.rows for group in self.row_groups)
 
     @property
-    def fingerprint(self) -> tuple[str, int, int]:
-        """What changes when the file changes: relative path, size, time of change."""
-        return (self.relative, self.bytes, self.mtime_ns)
+    def path(self) -> str:
+        """Path or URL."""
+        return self.file.path
+
+    @property
+    def relative(self) -> str:
+        """Path below the table's folder."""
+        return self.file.relative
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file."""
+        return self.file.bytes
+
+    @property
+    def fingerprint(self) -> tuple[str, int, int | str]:
+        """What changes when the file changes: relative path, size, time of change or entity tag."""
+        return self.file.fingerprint
 
     def require_unchanged(self) -> None:
-        """Compare the file on disk with this record.
+        """Compare the file with this record.
 
         Raises:
             DataError: if it was replaced or rewritten since.
+            StoreError: if the store does not answer.
         """
-        try:
-            found = Path(self.path).stat()
-        except OSError as error:
-            raise DataError(f"{self.path} vanished while it was read: {error.strerror}") from None
-        recorded = (self.bytes, self.mtime_ns, self.inode)
-        if (found.st_size, found.st_mtime_ns, found.st_ino) != recorded:
-            raise DataError(
-                f"{self.path} changed while it was read; run again when its writer is done"
-            )
+        self.file.require_unchanged()
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,9 @@ class Source:
             for problem in checked[id(arrow_schema)]:
                 found.setdefault(problem, []).append(file.relative)
         if found:
-            listed = [f"{problem} [{_files(names)}]" for problem, names in found.items()]
+            listed = [f"{problem} [{some(names)}]" for problem, names in found.items()]
             more = [f"… and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
             raise SchemaError(f"{self.path}: " + "; ".join(listed[:_SHOWN] + more))
-
-
-def _files(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def open_source(path: str | Path) -> Source:
@@ -164,67 +162,31 @@ def open_source(path: str | Path) -> Source:
 
     Raises:
         DataError: if there is no such path, no Parquet file in it, or files cannot be read.
+        StoreError: if the store does not answer.
         SchemaError: if names of columns or partitions are not unique. Both name every such file.
     """
-    root = Path(path)
-    if not root.exists():
-        raise DataError(f"{root} does not exist; give a Parquet file or a folder of them")
-    if root.is_dir():
-        base, (found, skipped) = root, _walk(root)
-    else:
-        base, found, skipped = root.parent, [root], list[str]()
-    if not found:
-        others = f", found {_files(skipped)}" if skipped else ", found nothing"
-        raise DataError(f"{root} must hold files that end in .parquet{others}")
+    listing = find(path)
     # Footers are small reads that wait for a disk; Arrow parses them without the lock.
     with ThreadPoolExecutor(max_workers=_FOOTERS) as pool:
-        attempts = list(pool.map(partial(_try_to_open, base=base), found))
+        attempts = list(pool.map(partial(_try_to_open, root=Path(listing.path)), listing.found))
     _require_opened([attempt for attempt in attempts if isinstance(attempt, Parquet2VecError)])
     opened = [attempt for attempt in attempts if not isinstance(attempt, Parquet2VecError)]
     known: dict[bytes, pa.Schema] = {}
     schemas = tuple(
         known.setdefault(schema.serialize().to_pybytes(), schema) for _, schema in opened
     )
-    source = Source(str(root), tuple(file for file, _ in opened), schemas, tuple(skipped))
+    source = Source(
+        listing.path, tuple(file for file, _ in opened), schemas, tuple(listing.skipped)
+    )
     _require_same_partitions(source)
     return source
 
 
-def _walk(root: Path) -> tuple[list[Path], list[str]]:
-    found: list[Path] = []
-    skipped: list[str] = []
-    seen: dict[tuple[int, int], str] = {}
-    for folder, folders, names in os.walk(root, onerror=_refuse_folder, followlinks=True):
-        _require_new(folder, seen)
-        folders[:] = sorted(name for name in folders if name[0] not in "_.")
-        for name in sorted(names):
-            file = Path(folder, name)
-            if name[0] in "_.":
-                continue
-            if name.endswith(".parquet"):
-                found.append(file)
-            else:
-                skipped.append(str(file.relative_to(root)))
-    return sorted(found, key=lambda file: str(file.relative_to(root))), skipped
-
-
-def _refuse_folder(error: OSError) -> None:
-    # Left alone, a folder that cannot be listed would be a folder without rows.
-    raise DataError(f"{error.filename} cannot be listed: {error.strerror}") from None
-
-
-def _require_new(folder: str, seen: dict[tuple[int, int], str]) -> None:
-    status = Path(folder).stat()
-    known = seen.setdefault((status.st_dev, status.st_ino), folder)
-    if known != folder:
-        raise DataError(
-            f"{folder} leads to {known}, whose rows would be read twice; remove the link"
-        )
-
-
-def _try_to_open(path: Path, *, base: Path) -> tuple[SourceFile, pa.Schema] | Parquet2VecError:
+def _try_to_open(
+    found: Path | File, *, root: Path
+) -> tuple[SourceFile, pa.Schema] | Parquet2VecError:
     try:
-        return _open_file(path, base)
+        return _open_file(look(found, root))
     except Parquet2VecError as error:
         return error
 
@@ -237,45 +199,28 @@ def _require_opened(errors: Sequence[Parquet2VecError]) -> None:
     raise type(errors[0])(said)
 
 
-def _open_file(path: Path, base: Path) -> tuple[SourceFile, pa.Schema]:
-    status = _status(path)
-    relative = path.relative_to(base)
-    metadata, schema, checksums = read_footer(str(path))
+def _open_file(file: File) -> tuple[SourceFile, pa.Schema]:
+    metadata, schema, checksums = read_footer(file)
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     rows = [group.num_rows for group in groups]
     if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
-        raise DataError(f"{path} cannot be read: its footer miscounts its rows; write it again")
-    partitions = tuple(_partition(part, path) for part in relative.parts[:-1] if "=" in part)
-    _require_unique(path, schema.names, [name for name, _ in partitions])
-    file = SourceFile(
-        path=str(path),
-        relative=str(relative),
-        bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        inode=status.st_ino,
+        raise DataError(
+            f"{file.path} cannot be read: its footer miscounts its rows; write it again"
+        )
+    folders = file.relative.split("/")[:-1]
+    partitions = tuple(_partition(folder, file.path) for folder in folders if "=" in folder)
+    _require_unique(file.path, schema.names, [name for name, _ in partitions])
+    opened = SourceFile(
+        file=file,
         row_groups=tuple(RowGroup(group.num_rows, group.total_byte_size) for group in groups),
         columns=metadata.num_columns,
         checksums=checksums,
         partitions=partitions,
     )
-    return file, pa.schema([*schema, *(pa.field(name, pa.string()) for name, _ in partitions)])
+    return opened, pa.schema([*schema, *(pa.field(name, pa.string()) for name, _ in partitions)])
 
 
-def _status(path: Path) -> os.stat_result:
-    """What the disk says of a file, before anything opens it: a pipe would block for ever."""
-    try:
-        str(path).encode()
-        status = path.stat()
-    except UnicodeEncodeError:
-        raise DataError(f"{path} must have a name in UTF-8; rename it") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path} must be a file, found a folder, pipe or device; remove it")
-    return status
-
-
-def _partition(folder: str, path: Path) -> tuple[str, str | None]:
+def _partition(folder: str, path: str) -> tuple[str, str | None]:
     name, _, value = folder.partition("=")
     try:
         name, value = unquote(name, errors="strict"), unquote(value, errors="strict")
@@ -284,7 +229,7 @@ def _partition(folder: str, path: Path) -> tuple[str, str | None]:
     return name, None if value == _NULL_PARTITION else value
 
 
-def _require_unique(path: Path, columns: Sequence[str], partitions: Sequence[str]) -> None:
+def _require_unique(path: str, columns: Sequence[str], partitions: Sequence[str]) -> None:
     for name in partitions:
         if name in columns:
             raise SchemaError(

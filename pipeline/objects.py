@@ -1,0 +1,265 @@
+"""Objects in an S3 store: the only module that talks to one, and where the client's errors end.
+
+Every function makes one kind of request. Requests that the store did not answer are tried again for
+half a minute. What still fails is raised as an `OSError` that names ``s3://bucket/key`` and what to
+do: `FileNotFoundError`, `PermissionError`, `ChangedError`, `StoreError`, or plain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pipeline.errors import ConfigError
+from pipeline.locations import S3Location
+from pipeline.store_errors import translated
+from pipeline.store_settings import allows_http, from_profile
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config, S3Store
+
+_T = TypeVar("_T")
+
+# A wrong address is told after some fifteen seconds; a server that restarts is waited for.
+_RETRIES = 6
+_BACKOFF_SECONDS = 8
+_RETRY_SECONDS = 60
+_CONNECT_SECONDS = 5
+# A request may take this long, and one that carries an object longer: at this rate at the least.
+_SECONDS = 32
+_BYTES_PER_SECOND = 2**18
+_CHUNK = 2**23
+_LISTED = 1_000
+
+
+@dataclass(frozen=True)
+class ObjectFacts:
+    """An object as the store describes it; `etag` changes when its bytes do."""
+
+    location: S3Location
+    bytes: int
+    etag: str
+    modified: datetime | None = None
+
+
+def head(location: S3Location) -> ObjectFacts:
+    """What the store says of an object.
+
+    Raises:
+        OSError: as told at the top of this module.
+    """
+    return _facts(location, _request(location, lambda store: store.head(location.key)))
+
+
+def metadata(location: S3Location) -> tuple[ObjectFacts, dict[str, str]]:
+    """What the store says of an object, and what its writer noted beside it."""
+    found = _request(location, lambda store: store.get(location.key, options={"head": True}))
+    noted = {str(name): str(value) for name, value in found.attributes.items()}
+    return _facts(location, found.meta), noted
+
+
+def read(location: S3Location) -> bytes:
+    """The bytes of a small object."""
+    return _request(location, lambda store: bytes(store.get(location.key).bytes()))
+
+
+def create(location: S3Location, data: bytes) -> bool:
+    """Put a small object where there is none; False if there is one, which stays as it is.
+
+    Of all who try, one succeeds: everything that must be decided once is decided by this. One who
+    gets no answer and tries again may find its own object.
+    """
+    return _create(location, data, {}, seconds=_SECONDS)
+
+
+def upload(path: Path, location: S3Location, noted: dict[str, str]) -> bool:
+    """Put the file at `path` where there is no object, with notes beside it; False if there is one.
+
+    One request, whatever the size: the object appears whole, and no half of one stays behind. The
+    file is mapped and not read, so that it takes no memory that the kernel cannot have back.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        return _create(location, b"", noted, seconds=_SECONDS)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        return _create(location, mapped, noted, seconds=_patience(size))
+
+
+def write(location: S3Location, data: bytes) -> None:
+    """Put a small object, whatever was there."""
+    _request(location, lambda store: store.put(location.key, data, use_multipart=False))
+
+
+def copy(source: S3Location, target: S3Location) -> None:
+    """Copy an object, with what is noted beside it, inside the store."""
+    _request(source, lambda store: store.copy(source.key, target.key))
+
+
+def delete(locations: Iterable[S3Location]) -> None:
+    """Delete objects of one bucket; those that are not there are no error."""
+    found = list(locations)
+    for start in range(0, len(found), _LISTED):
+        _delete(found[start : start + _LISTED])
+
+
+def listed(prefix: S3Location) -> Iterator[ObjectFacts]:
+    """All objects below `prefix`, in no order; the markers of empty folders are left out."""
+    stream = _request(prefix, lambda store: store.list(prefix.key or None, chunk_size=_LISTED))
+    while chunk := _request(prefix, lambda _: next(stream, None)):
+        for found in chunk:
+            if found["size"] or not _is_marker(found["path"], prefix):
+                yield _facts(S3Location(prefix.bucket, found["path"]), found)
+
+
+def folders(prefix: S3Location) -> list[str]:
+    """Names of what lies one level below `prefix` and has something below it."""
+    found = _request(prefix, lambda store: store.list_with_delimiter(prefix.key or None))
+    return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+
+
+def chunks(facts: ObjectFacts) -> Iterator[bytes]:
+    """The bytes of a large object, a few mebibytes at a time, all of the object as it was seen."""
+    with ObjectFile(facts) as file:
+        while data := file.read(_CHUNK):
+            yield bytes(data)
+
+
+def sha256_of(facts: ObjectFacts) -> str:
+    """SHA-256 of the bytes of an object, as hexadecimal text."""
+    digest = hashlib.sha256()
+    for data in chunks(facts):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+class ObjectFile(io.RawIOBase):
+    """An object as a file to read; every read asks for the object as it was seen, or fails."""
+
+    def __init__(self, facts: ObjectFacts) -> None:
+        super().__init__()
+        self._facts = facts
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to `offset` from the beginning, from here or from the end."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._facts.bytes}
+        self._position = base[whence] + offset
+        return self._position
+
+    def read(self, size: int = -1, /) -> Any:
+        """The next `size` bytes, or all that are left, as a buffer.
+
+        Raises:
+            ChangedError: if the object was replaced since it was seen.
+        """
+        left = max(0, self._facts.bytes - self._position)
+        size = left if size < 0 else min(size, left)
+        if size == 0:
+            return b""
+        place = (self._position, self._position + size)
+        location, etag = self._facts.location, self._facts.etag
+        data = _request(
+            location,
+            lambda store: store.get(
+                location.key, options={"range": place, "if_match": etag}
+            ).bytes(),
+            seconds=_patience(size),
+        )
+        self._position += size
+        return data
+
+
+def _delete(locations: list[S3Location]) -> None:
+    keys = [location.key for location in locations]
+    _request(locations[0], lambda store: store.delete(keys))
+
+
+def _create(location: S3Location, data: Any, noted: dict[str, str], *, seconds: int) -> bool:
+    from obstore.exceptions import AlreadyExistsError
+
+    def put(store: S3Store) -> bool:
+        try:
+            store.put(location.key, data, mode="create", use_multipart=False, attributes=noted)
+        except AlreadyExistsError:
+            return False
+        return True
+
+    return _request(location, put, seconds=seconds)
+
+
+def _request(location: S3Location, ask: Callable[[S3Store], _T], *, seconds: int = _SECONDS) -> _T:
+    """What `ask` gets from the store that holds `location`; every request passes here."""
+    store = _store(location.bucket, seconds)
+    try:
+        return ask(store)
+    except Exception as error:
+        raise translated(error, location) from None
+
+
+def _store(bucket: str, seconds: int) -> S3Store:
+    settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    return _connect(bucket, seconds, settings)
+
+
+@lru_cache(maxsize=16)
+def _connect(bucket: str, seconds: int, settings: tuple[tuple[str, str], ...]) -> S3Store:
+    """A client, once for all that determines it: it holds a pool of connections."""
+    del settings
+    try:
+        from obstore.store import S3Store
+    except ImportError:
+        raise ConfigError(
+            "s3:// needs the package obstore, found none; pip install 'parquet2vec[s3]'"
+        ) from None
+    return S3Store(
+        bucket,
+        config=cast("S3Config", from_profile()),
+        client_options={
+            "allow_http": allows_http(),
+            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+            "timeout": timedelta(seconds=seconds),
+        },
+        retry_config={
+            "max_retries": _RETRIES,
+            "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+            "backoff": {
+                "init_backoff": timedelta(seconds=0.5),
+                "max_backoff": timedelta(seconds=_BACKOFF_SECONDS),
+                "base": 3,
+            },
+        },
+    )
+
+
+def _patience(size: int) -> int:
+    """Seconds that a request for `size` bytes may take, rounded up so that clients are few."""
+    needed = size // _BYTES_PER_SECOND
+    return max(_SECONDS, 1 << needed.bit_length())
+
+
+def _is_marker(path: str, prefix: S3Location) -> bool:
+    return path == prefix.key or not path.endswith(".parquet")
+
+
+def _facts(location: S3Location, found: Any) -> ObjectFacts:
+    return ObjectFacts(location, found["size"], found["e_tag"] or "", found["last_modified"])
