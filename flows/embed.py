@@ -16,6 +16,7 @@ from pipeline.job import embed as run
 @flow(
     name="embed",
     persist_result=False,
+    result_serializer="json",  # Prefect keeps the error of a failed run, and would pickle it
     task_runner=task_runner("threads", workers=limits.threads()),
 )
 def embed(job: EmbeddingJob) -> JobReport:

@@ -18,6 +18,7 @@ from pipeline import limits
 @flow(
     name="refresh",
     persist_result=False,
+    result_serializer="json",  # Prefect keeps the error of a failed run, and would pickle it
     task_runner=task_runner("threads", workers=limits.threads()),
 )
 def refresh(job: RefreshJob) -> RefreshResult:

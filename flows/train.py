@@ -13,7 +13,12 @@ from flows.runners import task_runner
 from training.spec import TrainingJob
 
 
-@flow(name="train", persist_result=False, task_runner=task_runner("threads", workers=1))
+@flow(
+    name="train",
+    persist_result=False,
+    result_serializer="json",  # Prefect keeps the error of a failed run, and would pickle it
+    task_runner=task_runner("threads", workers=1),
+)
 def train(job: TrainingJob) -> TrainingResult:
     """Write the bundle that `job` describes, checked and measured."""
     started = time.monotonic()
