@@ -24,7 +24,7 @@ from pipeline.errors import DataError, SchemaError
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, flat, to_input
 from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema, differences
-from pipeline.values import require_sound
+from pipeline.values import find_problem
 
 _NULL_CODE = 1
 # Activations of one run should stay in the second-level cache.
@@ -90,7 +90,9 @@ class Encoder:
         batches = arrow.select(names).combine_chunks().to_batches(max_chunksize=65_536)
         row, found = 0, []
         for batch in batches:
-            require_sound(batch, columns=self.schema.features, where="the table", first_row=row)
+            if found_problem := find_problem(batch, self.schema.features):
+                name, problem = found_problem
+                raise DataError(problem.told(name, first_row=row))
             found.append(self.encode(batch))
             row += batch.num_rows
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)

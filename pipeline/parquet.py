@@ -18,6 +18,9 @@ _STORE_BUFFERS = 2**26
 _STORE_LEAST = 2**18
 _STORE_MOST = 2**22
 _MAGIC = (b"PAR1", b"PARE")
+_TAIL = 8
+_JOINT = b"PAR1PAR1"
+_SEARCHED = 2**20
 _PAGE_HEADER = 64
 _CHECKSUM_FIELD = 0x15
 
@@ -49,18 +52,36 @@ def read_footer(file: File) -> Footer:
             metadata = pq.read_metadata(opened)
             if head not in _MAGIC:
                 raise ValueError("it does not begin as Parquet does")
+            if _is_joined(opened, metadata):
+                raise ValueError("it is several files written one after the other")
             schema = metadata.schema.to_arrow_schema().remove_metadata()
             return Footer(metadata, schema, _has_checksums(opened, metadata))
     except Exception as error:
         raise unreadable(file.path, error) from None
 
 
+def _is_joined(file: pa.NativeFile, metadata: pq.FileMetaData) -> bool:
+    """Whether one file ends and another begins behind the pages that the footer tells of.
+
+    What ``cat`` makes of two days reads as the first one where the two are of a size.
+    """
+    if not (metadata.num_row_groups and metadata.num_columns):
+        return False
+    last = metadata.row_group(metadata.num_row_groups - 1).column(metadata.num_columns - 1)
+    end = _first_page(last) + last.total_compressed_size
+    behind = file.size() - _TAIL - metadata.serialized_size - end
+    return behind > 0 and _JOINT in file.read_at(min(behind, _SEARCHED), end)
+
+
+def _first_page(chunk: pq.ColumnChunkMetaData) -> int:
+    return int(chunk.dictionary_page_offset or chunk.data_page_offset)
+
+
 def _has_checksums(file: pa.NativeFile, metadata: pq.FileMetaData) -> bool:
     """Whether the first page carries a checksum, which only its own header tells."""
     if not (metadata.num_row_groups and metadata.num_columns):
         return True
-    chunk = metadata.row_group(0).column(0)
-    page = chunk.dictionary_page_offset or chunk.data_page_offset
+    page = _first_page(metadata.row_group(0).column(0))
     return has_checksum(file.read_at(_PAGE_HEADER, page))
 
 

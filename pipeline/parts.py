@@ -79,7 +79,7 @@ def exact(array: pa.Array, field: pa.Field) -> pa.Array:
         reason = str(error)
     else:
         # Arrow's safe cast of floats rounds, and makes large ones infinite.
-        if not pt.is_floating(array.type) or _same_bits(found.cast(array.type), array):
+        if not pt.is_floating(array.type) or _same_bits(found.cast(array.type, safe=False), array):
             return found
         reason = f"{array.type} has more digits"
     raise DataError(

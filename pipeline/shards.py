@@ -13,7 +13,7 @@ from pipeline.errors import DataError
 from pipeline.parquet import open_parquet, unreadable
 from pipeline.schema import Column
 from pipeline.source import RowGroup, Source, SourceFile
-from pipeline.values import require_sound
+from pipeline.values import Problem, find_problem, not_utf8
 
 ROWS_PER_SHARD = 1_000_000
 BYTES_PER_SHARD = 128 * 2**20
@@ -86,9 +86,23 @@ def read_batches(
     for shard in [what] if isinstance(what, Shard) else plan_shards(what):
         row = shard.first_row
         for batch in _read_shard(shard, names, rows_per_batch, dictionary):
-            require_sound(batch, columns=features, where=shard.file.path, first_row=row)
+            if found := find_problem(batch, features):
+                raise DataError(f"{shard.file.path}: {_told(*found, shard, row)}")
             row += batch.num_rows
             yield batch
+
+
+def _told(name: str, problem: Problem, shard: Shard, row: int) -> str:
+    if problem.row is not None:
+        return problem.told(name, first_row=row)
+    # A dictionary comes before the rows that use it: one of those behind this batch.
+    row = shard.first_row
+    for batch in _read_shard(shard, [name], ROWS_PER_BATCH, ()):
+        found = not_utf8(batch.column(0))
+        if found and found.row is not None:
+            return found.told(name, first_row=row)
+        row += batch.num_rows
+    return problem.told(name)
 
 
 def _read_shard(

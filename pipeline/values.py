@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline import arrow
-from pipeline.errors import DataError
 from pipeline.schema import Column, is_text, value_type
 
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
@@ -26,7 +25,7 @@ _MICROSECONDS_A_DAY = 86_400 * 10**6
 
 
 class Problem(NamedTuple):
-    """A row of a batch and what is wrong there; no row where only a later one can show it."""
+    """A row of a batch and what is wrong there; no row where none of the batch shows it."""
 
     row: int | None
     required: str
@@ -35,28 +34,23 @@ class Problem(NamedTuple):
 
     def told(self, name: str, *, first_row: int = 0) -> str:
         """The problem of the column `name`, with the row's place in the file."""
-        row = "a later row" if self.row is None else f"row {first_row + self.row}"
+        row = None if self.row is None else first_row + self.row
+        place = "its dictionary" if row is None else f"row {row} (the first is row 0)"
         return (
-            f"column '{name}' must hold {self.required}, found {self.found} in {row} "
-            f"(the first is row 0); {self.remedy}"
+            f"column '{name}' must hold {self.required}, found {self.found} in {place}; "
+            f"{self.remedy}"
         )
 
 
-def require_sound(
-    batch: pa.RecordBatch, *, columns: Sequence[Column] = (), where: str, first_row: int
-) -> None:
-    """Check that all text of `batch` is UTF-8, and that a model can take all of `columns`.
-
-    Raises:
-        DataError: naming `where` the batch comes from, the column and the row; `first_row` is the
-            batch's place there.
-    """
+def find_problem(batch: pa.RecordBatch, columns: Sequence[Column]) -> tuple[str, Problem] | None:
+    """The first column with a problem: text that is not UTF-8, or `columns` no model can take."""
     for name, array in zip(batch.schema.names, batch.columns, strict=True):
         if problem := not_utf8(array):
-            raise DataError(f"{where}: {problem.told(name, first_row=first_row)}")
+            return name, problem
     for column in columns:
         if problem := beyond_model(batch.column(column.name), column):
-            raise DataError(f"{where}: {problem.told(column.name, first_row=first_row)}")
+            return column.name, problem
+    return None
 
 
 def not_utf8(array: pa.Array) -> Problem | None:

@@ -87,8 +87,9 @@ def with_projection(model: onnx.ModelProto, *, numeric: int, cards: tuple[int, .
         graph.node.append(helper.make_node(op, list(inputs), [output], **attributes))
         return output
 
-    weights = constant(random.normal(size=(numeric, DIM)).astype(np.float32))
-    sums.append(node("MatMul", NUMERIC, weights, output="t/numbers"))
+    if numeric:
+        weights = constant(random.normal(size=(numeric, DIM)).astype(np.float32))
+        sums.append(node("MatMul", NUMERIC, weights, output="t/numbers"))
     for place, card in enumerate(cards):
         rows = constant(random.normal(size=(card, DIM)).astype(np.float32))
         at = node("Gather", CODED, constant(np.array(place)), output=f"t/at{place}", axis=1)
@@ -114,7 +115,7 @@ def write_bundle(path: Path, prologue: Prologue) -> Bundle:
         dim=DIM,
         recipe="projection",
         latent_names=tuple(f"embedding_{i}" for i in range(DIM)),
-        widest_layer=shape["numeric"],
+        widest_layer=max(1, shape["numeric"]),
         training_data={"fingerprint": "none", "rows": 3_000},
         split={},
         versions={},
@@ -142,3 +143,15 @@ def source(tmp_path: Path) -> Path:
         rows = mixed_table(1_000, seed=index)
         pq.write_table(rows, folder / f"day-{index}.parquet", row_group_size=300)
     return folder
+
+
+@pytest.fixture
+def bundle_of(tmp_path: Path) -> Callable[..., Bundle]:
+    """Makes a bundle from a table: `bundle_of(table, keys=["id"])`."""
+
+    def make(table: pa.Table, **roles: object) -> Bundle:
+        contract = infer(table.schema, table, **roles)
+        fitted = Prologue.fit(table.to_batches(), contract)
+        return write_bundle(tmp_path / "bundles" / contract.fingerprint[:8], fitted)
+
+    return make

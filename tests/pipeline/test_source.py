@@ -1,4 +1,6 @@
+import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import DataError, SchemaError
+from pipeline.files import look
+from pipeline.parquet import read_footer
 from pipeline.schema import FeatureSchema, infer
 from pipeline.shards import plan_shards, read_batches
 from pipeline.source import open_source
@@ -46,6 +50,108 @@ def test_a_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "nowhere")
 
 
+def test_every_file_that_is_not_parquet_is_named_at_once(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.parquet", x=[1]).read_bytes()
+    (tmp_path / "csv.parquet").write_text("a,b\n1,2\n" * 100)
+    (tmp_path / "empty.parquet").write_bytes(b"")
+    (tmp_path / "gz.parquet").write_bytes(gzip.compress(good))
+    (tmp_path / "head.parquet").write_bytes(b"XXXX" + good[4:])
+    with pytest.raises(DataError) as caught:
+        open_source(tmp_path)
+    said = str(caught.value)
+    assert [name in said for name in ("csv", "empty", "gz", "head", "good")] == [True] * 4 + [False]
+
+
+def test_of_many_broken_files_twenty_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    for index in range(30):
+        (tmp_path / f"{index}.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match=r"… and 10 more files"):
+        open_source(tmp_path)
+
+
+def test_a_pipe_is_refused_and_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet must be a file"):
+        open_source(tmp_path)
+
+
+def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"x\.parquet cannot be read: No such file"):
+        open_source(tmp_path)
+
+
+def test_rows_behind_a_linked_folder_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere/x.parquet", x=[1])
+    write(tmp_path / "table/y.parquet", x=[2])
+    (tmp_path / "table/linked").symlink_to(tmp_path / "elsewhere")
+    assert open_source(tmp_path / "table").rows == 2
+
+
+def test_a_linked_folder_that_would_be_read_twice_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a/x.parquet", x=[1])
+    (tmp_path / "a/again").symlink_to(tmp_path / "a")
+    with pytest.raises(DataError, match=r"again leads to .*read twice"):
+        open_source(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a/x.parquet", x=[1])
+    write(tmp_path / "b/x.parquet", x=[1])
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(DataError, match=r"b cannot be listed: Permission denied"):
+        open_source(tmp_path)
+
+
+def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    good = write(tmp_path / "x.parquet", x=[1])
+    good.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\x1b[2J.parquet"))
+    with pytest.raises(DataError, match=r"udcff\\x1b\[2J\.parquet must have a name in UTF-8"):
+        open_source(tmp_path)
+
+
+def test_a_column_name_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    pq.write_table(twice, tmp_path / "x.parquet")
+    with pytest.raises(SchemaError, match=r"column 'x' stands more than once in .*x\.parquet"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(("checksums", "without"), [(True, 0), (False, 2)])
+def test_files_whose_pages_have_no_checksums_are_counted(
+    tmp_path: Path, checksums: bool, without: int
+) -> None:
+    for name, columns in {"a": {"x": range(1_000)}, "b": {"x": ["a", "b"]}, "c": {}}.items():
+        pq.write_table(
+            pa.table(columns), tmp_path / f"{name}.parquet", write_page_checksum=checksums
+        )
+    assert open_source(tmp_path).without_checksums == without
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("rows", [1, 100, 100_000])
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_page_header_tells_its_checksum(
+    tmp_path: Path, codec: str, version: str, rows: int, checksums: bool
+) -> None:
+    table = pa.table({"x": np.arange(rows) * 0.1})
+    path = tmp_path / "x.parquet"
+    pq.write_table(
+        table, path, compression=codec, data_page_version=version, write_page_checksum=checksums
+    )
+    assert read_footer(look(path, path)).checksums == checksums
+
+
 @pytest.mark.parametrize("keep", [0, 3, 8, 100, -1])
 def test_a_truncated_file_is_named(tmp_path: Path, keep: int) -> None:
     path = write(tmp_path / "x.parquet", x=list(range(1_000)))
@@ -74,6 +180,44 @@ def test_a_partition_that_is_also_a_column_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "x=1/x.parquet", x=[1])
     with pytest.raises(SchemaError, match="'x' is a folder name and also a column"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "value"),
+    [
+        ("..%2F..%2Fetc", "../../etc"),
+        ("%00", "\0"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("100%", "100%"),
+        (" 02", " 02"),
+        ("%E2%80%AE", "\u202e"),
+    ],
+)
+def test_a_partition_value_is_text_whatever_it_says(
+    tmp_path: Path, folder: str, value: str
+) -> None:
+    write(tmp_path / f"day={folder}/x.parquet", x=[1])
+    assert read(tmp_path, "day")["day"].to_pylist() == [value]
+
+
+def test_a_partition_value_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "day=%FF/x.parquet", x=[1])
+    with pytest.raises(DataError, match=r"lies under 'day=%FF', which is not UTF-8"):
+        open_source(tmp_path)
+
+
+def test_a_partition_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "day=1/day=2/x.parquet", x=[1])
+    with pytest.raises(SchemaError, match="partition 'day' stands more than once"):
+        open_source(tmp_path)
+
+
+def test_a_column_of_a_number_is_not_taken_from_a_folder_name(tmp_path: Path) -> None:
+    write(tmp_path / "day=1/x.parquet", x=[1])
+    contract = infer(pa.schema({"x": pa.int64(), "day": pa.int64()}), pa.table({}))
+    with pytest.raises(SchemaError, match=r"'day' must be number \(int64\), found string"):
+        open_source(tmp_path).check(contract)
 
 
 def test_files_under_different_partitions_are_refused(tmp_path: Path) -> None:
@@ -122,11 +266,49 @@ def test_only_the_rows_of_a_shard_are_read(source: Path) -> None:
     assert max(b.num_rows for b in batches) <= 128
 
 
-def test_a_file_replaced_while_read_fails_the_run(source: Path) -> None:
-    opened = open_source(source)
-    os.utime(source / "day-1.parquet", ns=(1, 1))
-    with pytest.raises(DataError, match=r"day-1\.parquet changed while it was read"):
-        list(read_batches(opened, columns=["id"]))
+def replaced(path: Path) -> None:
+    """Another file under the same name, of the same size and time."""
+    status = path.stat()
+    other = path.with_suffix(".new")
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+
+
+def overwritten(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(path.read_bytes()[::-1])
+
+
+def grown(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 3)
+
+
+def touched(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
+
+
+def vanished(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("batches", [0, 1, 5])
+@pytest.mark.parametrize("change", [replaced, overwritten, grown, truncated, touched, vanished])
+def test_a_file_that_changes_while_it_is_read_fails_the_run(
+    source: Path, change: Callable[[Path], None], batches: int
+) -> None:
+    path = source / "day-1.parquet"
+    reading = read_batches(open_source(path), columns=["amount", "city"], rows_per_batch=200)
+    for _ in range(batches):
+        next(reading)
+    change(path)
+    with pytest.raises(DataError, match=r"day-1\.parquet (changed|vanished) while it was read"):
+        list(reading)
 
 
 def test_the_fingerprint_follows_the_files(source: Path) -> None:
