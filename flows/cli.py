@@ -14,7 +14,8 @@ from flows.options import with_options
 from flows.progress import console_progress
 from flows.project import flow_settings, load_project, refresh_job, required, training_job
 from flows.runners import FlowSettings
-from pipeline.config import EmbeddingJob, parse
+from pipeline.config import EmbeddingJob, RetentionJob, parse
+from pipeline.errors import ConfigError
 from training.spec import TrainingJob
 
 app = typer.Typer(
@@ -31,6 +32,11 @@ app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Pref
 
 ProjectFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
+]
+
+
+Destination = Annotated[
+    str, typer.Argument(metavar="DESTINATION", help="Folder of published vectors.")
 ]
 
 
@@ -199,6 +205,76 @@ def verify(
 
         result = pipeline.verify(path)
         report(result, texts.verification(result))
+
+
+@app.command(epilog=_examples("rollback embeddings", "rollback embeddings --unpin"))
+def rollback(
+    destination: Destination,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN", help="Version, or the beginning of its id.", show_default=False
+        ),
+    ] = None,
+    *,
+    unpin: Annotated[
+        bool, typer.Option("--unpin", help="Give readers the newest version again.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Give readers the version before the current one, or RUN, and keep them there.
+
+    Later runs publish their versions, but readers stay where they are until --unpin.
+    """
+    with reporting(as_json=as_json, debug=debug) as report:
+        import pipeline
+        from flows import texts
+
+        if unpin and run is not None:
+            raise ConfigError(f"--unpin takes no RUN, found {run}; leave one of them out")
+        result = pipeline.unpin(destination) if unpin else pipeline.rollback(destination, run)
+        report(result, texts.rollback(result))
+
+
+@app.command(epilog=_examples("gc embeddings", "gc embeddings --keep 1 --grace 1h"))
+@with_options(RetentionJob, arguments=("destination",))
+def gc(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Delete what need not stay: unfinished work, damaged versions, old versions.
+
+    The current version stays, and so does any that readers were given within the grace time.
+    """
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = parse(RetentionJob, given, where="gc")
+        import pipeline
+        from flows import texts
+
+        result = pipeline.gc(job)
+        report(result, texts.cleaning(result))
+
+
+@app.command(epilog=_examples("resolve embeddings", "resolve embeddings 3f2a9c --json"))
+def resolve(
+    destination: Destination,
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN", help="Version, or the beginning of its id.", show_default=False
+        ),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List the files of the current version, or of RUN, for readers that must not fail.
+
+    What is listed stays at least for the grace time, whatever is published meanwhile.
+    """
+    with reporting(as_json=as_json, debug=debug) as report:
+        import pipeline
+
+        result = pipeline.resolve(destination, run)
+        report(result, "\n".join(result.files))
 
 
 @flow_app.command("train", epilog=_examples("flow train parquet2vec.toml"))

@@ -10,7 +10,7 @@ from pydantic import Field
 from pipeline.bundle import MANIFEST, Bundle, FileRecord
 from pipeline.config import Config
 from pipeline.destinations import open_destination
-from pipeline.publishing import Destination
+from pipeline.publishing import MARK, Destination
 from pipeline.schema import infer
 from pipeline.shards import read_batches
 from pipeline.source import Source, open_source
@@ -78,8 +78,10 @@ class DestinationFacts(Config):
     what: Literal["destination"] = "destination"
     path: str
     current: str | None
+    pinned: bool
     source: str | None
     versions: tuple[VersionFacts, ...]
+    damaged: tuple[str, ...] = Field(description="Versions whose manifest cannot be read.")
 
 
 Facts = SourceFacts | BundleFacts | DestinationFacts
@@ -93,7 +95,7 @@ def inspect(path: str) -> Facts:
     """
     if (Path(path) / MANIFEST).exists():
         return _bundle(Bundle.open(path))
-    if (Path(path) / "_parquet2vec.json").exists():
+    if (Path(path) / MARK).exists():
         return _destination(open_destination(path))
     return _source(open_source(path))
 
@@ -150,9 +152,12 @@ def _destination(destination: Destination) -> DestinationFacts:
     manifests = destination.published()[::-1]
     pointer = destination.pointer
     current = pointer.run_id if pointer else None
+    intact = {manifest.run_id for manifest in manifests}
     return DestinationFacts(
         path=destination.path,
         current=current,
+        pinned=pointer is not None and pointer.pinned,
+        damaged=tuple(run_id for run_id in destination.run_ids() if run_id not in intact),
         source=manifests[0].source if manifests else None,
         versions=tuple(
             VersionFacts(

@@ -61,7 +61,15 @@ def _bundle_text(facts: BundleFacts) -> str:
 
 def _destination_text(facts: DestinationFacts) -> str:
     current = f"{facts.path}/current, version {facts.current}" if facts.current else "none yet"
-    lines = [("destination", facts.path), ("current", current), ("source", facts.source or "none")]
+    pinned = "yes; `parquet2vec rollback DESTINATION --unpin` lets go" if facts.pinned else "no"
+    lines = [
+        ("destination", facts.path),
+        ("current", current),
+        ("pinned", pinned),
+        ("source", facts.source or "none"),
+    ]
+    if facts.damaged:
+        lines.append(("damaged", f"{', '.join(facts.damaged)}; `parquet2vec gc` deletes them"))
     heads = ("", "version", "rows", "parts", "size", "model", "published")
     versions = [
         (

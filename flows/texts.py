@@ -11,6 +11,8 @@ from flows.results import (
     TrainingResult,
 )
 from pipeline.job import JobReport
+from pipeline.retention import Cleaning
+from pipeline.rollback import Rollback
 from pipeline.verification import Verification
 
 _SHOWN = ("embedding", "PCA", "raw", "random")
@@ -40,7 +42,7 @@ def evaluation(result: EvaluationResult) -> str:
 def embedding(result: JobReport) -> str:
     """What `embed` says."""
     rows = [
-        ("current", f"{result.destination}/current"),
+        ("current", _current(result)),
         ("version", f"{result.run_id}, {result.rows:,} rows in {_counted(result.parts, 'part')}"),
         ("work", _work(result)),
     ]
@@ -48,6 +50,16 @@ def embedding(result: JobReport) -> str:
         names = ", ".join(result.skipped_files[:3])
         rows.append(("skipped", f"{len(result.skipped_files)} files that are not Parquet: {names}"))
     return two_columns(rows)
+
+
+def _current(result: JobReport) -> str:
+    link = f"{result.destination}/current"
+    if not result.pinned:
+        return link
+    return (
+        f"{link} stays pinned at {result.current}; "
+        f"`parquet2vec rollback {result.destination} --unpin` moves it to the newest version"
+    )
 
 
 def _work(result: JobReport) -> str:
@@ -73,7 +85,37 @@ def refresh(result: RefreshResult) -> str:
 def verification(result: Verification) -> str:
     """What `verify` says."""
     size = f"{_counted(result.files, 'file')}, {result.bytes / 1e6:,.1f} MB"
-    return f"{result.path} is intact: a {result.what} of {size}, every hash as sealed"
+    what = f"{result.what} of {_counted(result.versions, 'version')}," if result.versions else ""
+    return f"{result.path} is intact: a {what or result.what + ' of'} {size}, every hash as sealed"
+
+
+def rollback(result: Rollback) -> str:
+    """What `rollback` says."""
+    until = f"until `parquet2vec rollback {result.destination} --unpin`" if result.pinned else "no"
+    return two_columns(
+        [
+            ("current", f"{result.destination}/current, version {result.run_id}"),
+            ("before", result.previous or "none"),
+            ("pinned", until),
+        ]
+    )
+
+
+def cleaning(result: Cleaning) -> str:
+    """What `gc` says."""
+    return two_columns(
+        [
+            ("destination", result.destination),
+            ("deleted", ", ".join(result.versions) or "no version"),
+            *([("damaged", f"deleted: {', '.join(result.damaged)}")] if result.damaged else []),
+            *([("waiting", _waiting(result))] if result.waiting else []),
+            ("leftovers", ", ".join(result.leftovers) or "none"),
+        ]
+    )
+
+
+def _waiting(result: Cleaning) -> str:
+    return f"readers still have time with {', '.join(result.waiting)}"
 
 
 def _probe(found: Probe | None) -> list[tuple[str, str]]:

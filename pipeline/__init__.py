@@ -14,13 +14,27 @@ if TYPE_CHECKING:
     from pipeline.config import EmbeddingJob
     from pipeline.encoder import Encoder
     from pipeline.job import JobReport, embed
+    from pipeline.resolution import resolve
+    from pipeline.retention import gc
+    from pipeline.rollback import rollback, unpin
     from pipeline.verification import verify
 
 # ONNX Runtime 1.31 for Linux keeps a device id and a database of every session below ~/.cache, to
 # be uploaded; it reads this when it is imported, and DO_NOT_TRACK is not enough.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = ["Bundle", "EmbeddingJob", "Encoder", "JobReport", "embed", "verify"]
+__all__ = [
+    "Bundle",
+    "EmbeddingJob",
+    "Encoder",
+    "JobReport",
+    "embed",
+    "gc",
+    "resolve",
+    "rollback",
+    "unpin",
+    "verify",
+]
 
 _HOMES = {
     "Bundle": "pipeline.bundle",
@@ -28,6 +42,10 @@ _HOMES = {
     "Encoder": "pipeline.encoder",
     "JobReport": "pipeline.job",
     "embed": "pipeline.job",
+    "gc": "pipeline.retention",
+    "resolve": "pipeline.resolution",
+    "rollback": "pipeline.rollback",
+    "unpin": "pipeline.rollback",
     "verify": "pipeline.verification",
 }
 

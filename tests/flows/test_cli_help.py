@@ -37,7 +37,10 @@ def test_the_commands_are_those_of_the_design() -> None:
         "flow embed",
         "flow refresh",
         "flow train",
+        "gc",
         "inspect",
+        "resolve",
+        "rollback",
         "train",
         "verify",
     ]
@@ -101,6 +104,7 @@ def loaded_by(*words: str) -> tuple[int, list[str]]:
         (["embed", "m", "s", "d", "--vector", "round"], 2),
         (["embed", "m", "s", "d", "--memory", "much"], 2),
         (["evaluate", "model", "table"], 2),
+        (["gc", "d", "--grace", "soon"], 2),
         (["flow", "embed", "nowhere.toml"], 2),
     ],
     ids=str,
