@@ -33,24 +33,55 @@ IR_VERSIONS = frozenset({8})
 OPSETS = frozenset({("", 18), ("ai.onnx.ml", 3)})
 PRODUCER = "parquet2vec"
 
-# What dense networks, the prologue and its inverse compute rows with.
-_DENSE = frozenset(
-    {"Abs", "Add", "And", "ArgMax", "Cast", "Clip", "Concat", "Div", "Equal", "Expand", "Flatten"}
-    | {"Gather", "GatherElements", "GatherND", "Gemm", "Greater", "GreaterOrEqual", "Identity"}
-    | {"IsInf", "IsNaN", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "MatMul", "Max"}
-    | {"Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "ReduceMax", "ReduceMean"}
-    | {"ReduceMin", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Shape", "Sign", "Slice"}
-    | {"Split", "Sqrt", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze", "Where"}
-)
-# Their float32 kernels do not depend on the batch; those of Log and Softplus do.
-_SMOOTH = frozenset({"Elu", "Erf", "Exp", "Selu", "Sigmoid", "Softmax", "Tanh"})
-# Convolutional trunks; batch normalisation is folded into them when they are exported.
-_CONVOLUTION = frozenset({"AveragePool", "Conv", "ConvTranspose", "GlobalAveragePool", "MaxPool"})
-OPERATORS = frozenset(
-    {("", name) for name in _DENSE | _SMOOTH | _CONVOLUTION} | {("ai.onnx.ml", "LabelEncoder")}
-)
-# Kernels divide by these.
-_COUNTS = frozenset({"dilations", "group", "kernel_shape", "num_outputs", "strides"})
+# Every operator with the attributes it may have. What is written today: dense networks, the
+# prologue and its inverse, scores.
+_WRITTEN = {
+    **dict.fromkeys(("Add", "Div", "Mod", "Mul", "Sub", "Sum", "Pow", "Sqrt", "Max", "Min"), ""),
+    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Where"), ""),
+    **dict.fromkeys(("Clip", "Expand", "Identity", "IsNaN", "MatMul", "Slice"), ""),
+    **dict.fromkeys(("Relu", "Sigmoid", "Tanh"), ""),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), "keepdims"),
+    **dict.fromkeys(("Concat", "Gather", "GatherElements", "Softmax", "Split"), "axis"),
+    "ArgMax": "axis keepdims",
+    "Cast": "to",
+    "GatherND": "batch_dims",
+    "Gemm": "alpha beta transA transB",
+    "Reshape": "allowzero",
+    "Shape": "start end",
+    "Transpose": "perm",
+    "ai.onnx.ml.LabelEncoder": "keys_strings keys_int64s values_strings values_int64s "
+    "default_string default_int64",
+}
+# What convolutional and variational members write as well. Batch normalisation is folded when it
+# is exported; Log and Softplus are not here, because their kernels depend on the batch.
+_FORESEEN = {
+    **dict.fromkeys(("Abs", "And", "Erf", "Exp", "Neg", "Not", "Or", "Reciprocal"), ""),
+    **dict.fromkeys(("GlobalAveragePool", "Squeeze", "Unsqueeze"), ""),
+    **dict.fromkeys(("Elu", "LeakyRelu"), "alpha"),
+    "AveragePool": "ceil_mode count_include_pad kernel_shape pads strides",
+    "Conv": "dilations group kernel_shape pads strides",
+    "ConvTranspose": "dilations group kernel_shape output_padding pads strides",
+    "Flatten": "axis",
+    "LayerNormalization": "axis epsilon stash_type",
+    "MaxPool": "ceil_mode dilations kernel_shape pads storage_order strides",
+}
+OPERATORS = {name: frozenset(text.split()) for name, text in (_WRITTEN | _FORESEEN).items()}
+OPERATORS |= {
+    name: OPERATORS[name] | {"noop_with_empty_axes"} for name in OPERATORS if "Reduce" in name
+}
+
+# Integers outside end the process, in ONNX's own inference or in a kernel (measured: an axis of
+# 2^31, negative batch dimensions); windows and steps of 0 are divided by.
+_SIZE = (1, 2**16)
+_RANGES = {
+    **dict.fromkeys(("dilations", "group", "kernel_shape", "strides"), _SIZE),
+    **dict.fromkeys(("output_padding", "pads"), (0, 2**16)),
+    "axis": (-HIGHEST_RANK, HIGHEST_RANK),
+    "end": (-HIGHEST_RANK, HIGHEST_RANK),
+    "batch_dims": (0, 0),
+    "perm": (0, HIGHEST_RANK),
+}
+_SWITCH = (0, 1)
 
 _BYTES = {
     TensorProto.FLOAT: 4,
@@ -169,18 +200,32 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[str]:
     if len(graph.node) > MOST_NODES:
         yield f"{len(graph.node)} nodes, more than {MOST_NODES}"
     for node in graph.node:
-        if (node.domain, node.op_type) not in OPERATORS:
-            yield f"operator {node.domain and node.domain + '.'}{node.op_type}"
+        operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        if operator not in OPERATORS:
+            yield f"operator {operator}"
+            return
+        if "" in node.input[: 1 if operator == "Clip" else None]:
+            yield f"{operator} with an input left out"
+        if operator == "Split" and len(node.input) != 2:
+            yield "Split into parts of no given sizes"
         for attribute in node.attribute:
-            yield from _attribute(node.op_type, attribute)
+            if attribute.name not in OPERATORS[operator]:
+                yield f"attribute {attribute.name!r} of {operator}"
+            yield from _values(operator, attribute)
 
 
-def _attribute(operator: str, attribute: AttributeProto) -> Iterator[str]:
+def _values(operator: str, attribute: AttributeProto) -> Iterator[str]:
     name = attribute.name
     longest = max(len(attribute.ints), len(attribute.floats), len(attribute.strings))
     if longest > LONGEST_LIST:
         yield f"{longest} values in {name} of {operator}"
-    if name in _COUNTS and min([attribute.i, *attribute.ints][not attribute.HasField("i") :]) < 1:
-        yield f"{name} below 1 in {operator}"
-    if (operator, name) == ("Cast", "to") and attribute.i not in _BYTES:
-        yield f"Cast to element type {attribute.i}"
+    if operator.endswith("LabelEncoder"):
+        return
+    integers = [*attribute.ints, *([attribute.i] if attribute.HasField("i") else [])]
+    if name == "to":
+        if attribute.i not in _BYTES:
+            yield f"{operator} to element type {attribute.i}"
+    elif integers:
+        lowest, highest = _RANGES.get(name, _SWITCH)
+        if min(integers) < lowest or max(integers) > highest:
+            yield f"{name} outside of {lowest} to {highest} in {operator}"

@@ -275,7 +275,7 @@ def an_expansion_to_a_size_computed_from_the_data(model: onnx.ModelProto) -> Non
 def rows_drawn_out_a_million_times(model: onnx.ModelProto) -> None:
     rows = node(model, "Reshape", NUMBERS, constant(model, [1, 1, -1]))
     narrow = node(model, "Cast", rows, to=TensorProto.FLOAT)
-    node(model, "ConvTranspose", narrow, constant(model, [[[1]]], np.float32), strides=[10**6])
+    node(model, "ConvTranspose", narrow, constant(model, [[[1]]], np.float32), strides=[10**4])
 
 
 @attack("square of the rows")
@@ -309,16 +309,43 @@ def a_remainder_of_what_the_data_says(model: onnx.ModelProto) -> None:
     node(model, "Mod", whole, whole)
 
 
-@attack("strides below 1 in MaxPool")
+@attack("strides outside of 1 to")
 def a_pool_that_does_not_move(model: onnx.ModelProto) -> None:
     image = node(model, "Reshape", NUMBERS, constant(model, [1, 1, -1]))
     node(model, "MaxPool", image, kernel_shape=[1], strides=[0])
 
 
-@attack("group below 1 in Conv")
+@attack("group outside of 1 to")
 def a_convolution_in_no_groups(model: onnx.ModelProto) -> None:
     image = node(model, "Reshape", NUMBERS, constant(model, [1, 1, -1]))
     node(model, "Conv", image, constant(model, [[[1]]], np.float32), group=0)
+
+
+@attack("axis outside of -8 to 8 in LayerNormalization")
+def an_axis_that_ends_the_process_in_shape_inference(model: onnx.ModelProto) -> None:
+    narrow = node(model, "Cast", NUMBERS, to=TensorProto.FLOAT)
+    node(model, "LayerNormalization", narrow, constant(model, [1.0], np.float32), axis=2**31)
+
+
+@attack("Split with an input left out")
+def a_split_that_ends_the_process_in_shape_inference(model: onnx.ModelProto) -> None:
+    node(model, "Split", NUMBERS, "", num_outputs=1)
+
+
+@attack("Split into parts of no given sizes")
+def a_split_that_ends_it_as_well(model: onnx.ModelProto) -> None:
+    node(model, "Split", NUMBERS, axis=1)
+
+
+@attack("batch_dims outside of 0 to 0 in GatherND")
+def batch_dimensions_that_end_the_process_when_it_loads(model: onnx.ModelProto) -> None:
+    node(model, "GatherND", constant(model, [1]), constant(model, [0]), batch_dims=-2)
+
+
+@attack("attribute 'auto_pad' of Conv")
+def an_attribute_that_is_not_on_the_list(model: onnx.ModelProto) -> None:
+    rows = node(model, "Cast", NUMBERS, to=TensorProto.FLOAT)
+    node(model, "Conv", rows, constant(model, [[[1]]], np.float32), auto_pad="SAME_UPPER")
 
 
 @attack("Cast to element type 8")
@@ -326,7 +353,7 @@ def numbers_as_text(model: onnx.ModelProto) -> None:
     node(model, "Cast", NUMBERS, to=TensorProto.STRING)
 
 
-@attack("values in keys_strings of LabelEncoder")
+@attack("values in keys_strings of ai.onnx.ml.LabelEncoder")
 def a_vocabulary_of_a_million(model: onnx.ModelProto) -> None:
     keys = ["a"] * 10**6
     node(model, "LabelEncoder", NUMBERS, domain="ai.onnx.ml", keys_strings=keys)
