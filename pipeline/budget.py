@@ -8,7 +8,7 @@ from pipeline import limits
 from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob, parse_bytes
 from pipeline.errors import ConfigError
-from pipeline.parquet import buffer_bytes
+from pipeline.parquet import read_ahead
 from pipeline.parts import ROWS_PER_GROUP
 from pipeline.schema import Column, FeatureSchema
 from pipeline.source import Source
@@ -91,7 +91,7 @@ def _pages(source: Source) -> int:
     pages = [
         min(group.bytes, file.columns * PAGE) for file in source.files for group in file.row_groups
     ]
-    ahead = max(file.columns * buffer_bytes(file.file, file.columns) for file in source.files)
+    ahead = max(read_ahead(file.file, file.columns) for file in source.files)
     return 3 * max(pages, default=0) // 2 + ahead
 
 

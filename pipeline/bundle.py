@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pipeline.audit import audit
 from pipeline.errors import BundleError, PublishError
+from pipeline.locations import S3Location, locate
 from pipeline.manifest import (
     FORMAT,
     LARGEST_FILE,
@@ -30,6 +31,7 @@ from pipeline.manifest import (
 )
 from pipeline.signatures import signature
 from pipeline.storage import sync_folder, write_file
+from pipeline.stored_bundle import fetch
 
 __all__ = ["FORMAT", "MANIFEST", "REPORT", "Bundle", "FileRecord", "Manifest", "replaceable"]
 
@@ -50,8 +52,10 @@ class Bundle:
 
         Raises:
             BundleError: if it is missing, damaged, or of a newer format.
+            StoreError: if it lies in a store that does not answer.
         """
-        folder = Path(path)
+        location = locate(path)
+        folder = fetch(location) if isinstance(location, S3Location) else location
         if not (folder / MANIFEST).exists():
             raise BundleError(
                 f"{folder} must be a bundle, found no {MANIFEST} in it; train one with "

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.disk_destination import DiskDestination
+from pipeline.locations import S3Location, locate
 from pipeline.publishing import Destination
+from pipeline.s3_destination import S3Destination
 
 
 def open_destination(path: str | Path, *, create: bool = False) -> Destination:
@@ -14,5 +16,9 @@ def open_destination(path: str | Path, *, create: bool = False) -> Destination:
     Raises:
         DestinationError: if it is not ours, or of a newer format.
         PublishError: if it cannot be written.
+        StoreError: if the store does not answer.
     """
-    return DiskDestination.open(Path(path), create=create)
+    location = locate(path)
+    if isinstance(location, S3Location):
+        return S3Destination.open(location, create=create)
+    return DiskDestination.open(location, create=create)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import onnxruntime
 import pyarrow as pa
@@ -63,6 +64,14 @@ def _slots(workers: int) -> threading.Semaphore:
 def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
     name = plan.part_name(shard)
     scratch = plan.stage.scratch(name)
+    try:
+        return plan.stage.finish(scratch, _write(plan, shard, name, scratch))
+    finally:
+        # The stage has taken it, or nobody will.
+        scratch.unlink(missing_ok=True)
+
+
+def _write(plan: ShardPlan, shard: Shard, name: str, scratch: Path) -> PartReport:
     schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
     writer, null_keys = PartWriter(scratch, schema), 0
     try:
@@ -77,7 +86,7 @@ def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
         raise unreadable(shard.file.path, error) from None
     finally:
         writer.close()
-    report = PartReport(
+    return PartReport(
         name=name,
         rows=writer.rows,
         bytes=scratch.stat().st_size,
@@ -87,7 +96,6 @@ def _embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
         row_groups=shard.row_groups,
         null_keys=null_keys,
     )
-    return plan.stage.finish(scratch, report)
 
 
 def _embedded(

@@ -15,6 +15,7 @@ from pyarrow.fs import LocalFileSystem
 from pipeline import objects
 from pipeline.errors import DataError, StoreError
 from pipeline.locations import S3Location, locate
+from pipeline.object_file import BLOCK, ObjectFile
 
 _DISK = LocalFileSystem()
 _SHOWN = 3
@@ -116,12 +117,15 @@ def look(found: Path | File, root: Path) -> File:
     )
 
 
-def open_file(file: File) -> pa.NativeFile:
-    """The bytes of `file`; in a store, of the state that was looked at and of no other."""
+def open_file(file: File, *, block: int = BLOCK) -> pa.NativeFile:
+    """The bytes of `file`; in a store, of the state that was looked at and of no other.
+
+    There `block` bytes are fetched at a time, or more where more is read at once.
+    """
     location = locate(file.path)
     if isinstance(location, S3Location):
         seen = objects.ObjectFacts(location, file.bytes, file.etag)
-        return pa.PythonFile(objects.ObjectFile(seen), mode="r")
+        return pa.PythonFile(ObjectFile(seen, block=block), mode="r")
     return _DISK.open_input_file(file.path)
 
 

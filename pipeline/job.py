@@ -20,7 +20,7 @@ from pipeline.bundle import Bundle
 from pipeline.config import Config, EmbeddingJob
 from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan, digest, embed_shard, options_of
-from pipeline.errors import BundleError, ConfigError, PublishError
+from pipeline.errors import BundleError, ConfigError, PublishError, StoreError
 from pipeline.finished import find_finished
 from pipeline.keys import require_unique
 from pipeline.parts import part_schema
@@ -104,6 +104,8 @@ def embed(
     with destination.locked():
         try:
             report = _run(job, bundle, source, schema, shards, destination, progress, map_shards)
+        except StoreError as error:
+            raise PublishError(f"{error}; what was published before is untouched") from None
         except OSError as error:
             raise PublishError(
                 f"cannot write to {job.destination}: {error.strerror or error}; "
@@ -159,7 +161,7 @@ def _run(
         todo = [shard for shard, name in zip(shards, works, strict=True) if name not in done]
         mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
         rows = _compute(plan, todo, works, done, mapper, progress)
-        if destination.has(run_id):
+        if destination.has(run_id) and whole(destination, run_id) is None:
             # It is damaged: replaced only now that all of it is there again.
             destination.remove(run_id)
         manifest = _manifest(plan, source, [done[name] for name in works])

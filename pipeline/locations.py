@@ -115,6 +115,11 @@ def require_run_id(text: str) -> str:
     return text
 
 
+def is_run_id(text: str) -> bool:
+    """Whether `text` can name a version."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def require_name(text: str) -> str:
     """`text` itself, if it can name a file in a folder of ours: one plain part of a path.
 

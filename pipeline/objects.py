@@ -8,7 +8,6 @@ do: `FileNotFoundError`, `PermissionError`, `ChangedError`, `StoreError`, or pla
 from __future__ import annotations
 
 import hashlib
-import io
 import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from pipeline.store_errors import translated
 from pipeline.store_settings import allows_http, from_profile
 
 if TYPE_CHECKING:
+    from obstore import Bytes as Buffer
     from obstore.store import S3Config, S3Store
 
 _T = TypeVar("_T")
@@ -116,20 +116,33 @@ def listed(prefix: S3Location) -> Iterator[ObjectFacts]:
     while chunk := _request(prefix, lambda _: next(stream, None)):
         for found in chunk:
             if found["size"] or not _is_marker(found["path"], prefix):
-                yield _facts(S3Location(prefix.bucket, found["path"]), found)
+                yield _facts(_location(prefix, found["path"]), found)
 
 
-def folders(prefix: S3Location) -> list[str]:
-    """Names of what lies one level below `prefix` and has something below it."""
+def children(prefix: S3Location) -> list[str]:
+    """Names of objects, and of what has objects below it, one level below `prefix`, sorted."""
     found = _request(prefix, lambda store: store.list_with_delimiter(prefix.key or None))
-    return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
+    paths = [*found["common_prefixes"], *(one["path"] for one in found["objects"])]
+    return sorted({path.rpartition("/")[2] for path in paths if path != prefix.key})
 
 
-def chunks(facts: ObjectFacts) -> Iterator[bytes]:
+def read_range(facts: ObjectFacts, start: int, stop: int) -> Buffer:
+    """Bytes of an object from `start` up to `stop`, if it is still the one that was seen.
+
+    Raises:
+        ChangedError: if it was replaced since.
+    """
+    asked: Any = {"range": (start, stop), "if_match": facts.etag}
+    key, seconds = facts.location.key, _patience(stop - start)
+    return _request(
+        facts.location, lambda store: store.get(key, options=asked).bytes(), seconds=seconds
+    )
+
+
+def chunks(facts: ObjectFacts) -> Iterator[Buffer]:
     """The bytes of a large object, a few mebibytes at a time, all of the object as it was seen."""
-    with ObjectFile(facts) as file:
-        while data := file.read(_CHUNK):
-            yield bytes(data)
+    for start in range(0, facts.bytes, _CHUNK):
+        yield read_range(facts, start, min(start + _CHUNK, facts.bytes))
 
 
 def sha256_of(facts: ObjectFacts) -> str:
@@ -138,55 +151,6 @@ def sha256_of(facts: ObjectFacts) -> str:
     for data in chunks(facts):
         digest.update(data)
     return digest.hexdigest()
-
-
-class ObjectFile(io.RawIOBase):
-    """An object as a file to read; every read asks for the object as it was seen, or fails."""
-
-    def __init__(self, facts: ObjectFacts) -> None:
-        super().__init__()
-        self._facts = facts
-        self._position = 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move to `offset` from the beginning, from here or from the end."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._facts.bytes}
-        self._position = base[whence] + offset
-        return self._position
-
-    def read(self, size: int = -1, /) -> Any:
-        """The next `size` bytes, or all that are left, as a buffer.
-
-        Raises:
-            ChangedError: if the object was replaced since it was seen.
-        """
-        left = max(0, self._facts.bytes - self._position)
-        size = left if size < 0 else min(size, left)
-        if size == 0:
-            return b""
-        place = (self._position, self._position + size)
-        location, etag = self._facts.location, self._facts.etag
-        data = _request(
-            location,
-            lambda store: store.get(
-                location.key, options={"range": place, "if_match": etag}
-            ).bytes(),
-            seconds=_patience(size),
-        )
-        self._position += size
-        return data
 
 
 def _delete(locations: list[S3Location]) -> None:
@@ -255,6 +219,13 @@ def _patience(size: int) -> int:
     """Seconds that a request for `size` bytes may take, rounded up so that clients are few."""
     needed = size // _BYTES_PER_SECOND
     return max(_SECONDS, 1 << needed.bit_length())
+
+
+def _location(prefix: S3Location, key: str) -> S3Location:
+    try:
+        return S3Location(prefix.bucket, key)
+    except ConfigError as error:
+        raise OSError(f"{prefix} holds an object that cannot be named: {error}") from None
 
 
 def _is_marker(path: str, prefix: S3Location) -> bool:

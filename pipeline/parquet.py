@@ -11,6 +11,7 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline.errors import DataError, StoreError
 from pipeline.files import File, open_file
+from pipeline.object_file import CACHE
 
 # Bytes read ahead of every column on disk, and in a store: of all together, and the bounds of one.
 BUFFER = 2**16
@@ -45,7 +46,7 @@ def read_footer(file: File) -> Footer:
         DataError: if it is no Parquet file.
     """
     try:
-        with open_file(file) as opened:
+        with open_file(file, block=BUFFER) as opened:
             # Arrow reads from the end and never looks at the head.
             head = opened.read_at(len(_MAGIC[0]), 0)
             # A third cheaper than opening the file where there are thousands of columns.
@@ -100,8 +101,13 @@ def has_checksum(page: bytes) -> bool:
     return page[at : at + 1] == bytes([_CHECKSUM_FIELD])
 
 
-def buffer_bytes(file: File, columns: int) -> int:
-    """Bytes read ahead of each of `columns`: much from a store, where every request waits."""
+def read_ahead(file: File, columns: int) -> int:
+    """Bytes that a reader of so many columns holds of what it has not decoded yet."""
+    return columns * _buffer_bytes(file, columns) + (CACHE if file.etag else 0)
+
+
+def _buffer_bytes(file: File, columns: int) -> int:
+    """Bytes read ahead of each column: much from a store, where every request waits."""
     if not file.etag:
         return BUFFER
     return min(max(_STORE_BUFFERS // max(1, columns), _STORE_LEAST), _STORE_MOST)
@@ -123,7 +129,7 @@ def open_parquet(file: File, *, columns: int, dictionary: Sequence[str] = ()) ->
             read_dictionary=list(dictionary) or None,
             memory_map=False,
             pre_buffer=False,
-            buffer_size=buffer_bytes(file, columns),
+            buffer_size=_buffer_bytes(file, columns),
             page_checksum_verification=True,
         )
     except Exception as error:
