@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -29,8 +29,9 @@ from pipeline.manifest import (
     parse,
     seal,
 )
+from pipeline.replacing import replacing
 from pipeline.signatures import signature
-from pipeline.storage import sync_folder, write_file
+from pipeline.storage import write_file
 from pipeline.stored_bundle import fetch
 
 __all__ = ["FORMAT", "MANIFEST", "REPORT", "Bundle", "FileRecord", "Manifest", "replaceable"]
@@ -135,13 +136,10 @@ class Bundle:
         }
         sealed = seal(manifest, records)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            stage.chmod(0o755)
-            for name, data in files.items():
-                write_file(stage / name, data)
-            write_file(stage / MANIFEST, sealed)
-            _replace(folder, stage)
+            with replacing(folder) as stage:
+                for name, data in files.items():
+                    write_file(stage / name, data)
+                write_file(stage / MANIFEST, sealed)
         except OSError as error:
             raise PublishError(f"cannot write the bundle {folder}: {error.strerror}") from None
         return cls.open(folder)
@@ -154,19 +152,17 @@ def replaceable(folder: Path) -> bool:
     return folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).is_file())
 
 
-def _replace(folder: Path, stage: Path) -> None:
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-        folder.rename(old)
-        stage.rename(folder)
-        shutil.rmtree(old)
-    else:
-        stage.rename(folder)
-    sync_folder(folder.parent)
-
-
-def _opened(folder: Path, name: str) -> BufferedReader:
+@contextmanager
+def _opened(folder: Path, name: str) -> Iterator[BufferedReader]:
     """A file of a bundle, open for reading: a regular one that lies in the bundle itself."""
+    try:
+        with _regular(folder, name) as file:
+            yield file
+    except OSError as error:
+        raise _unreadable(folder / name, error.strerror) from None
+
+
+def _regular(folder: Path, name: str) -> BufferedReader:
     path = folder / name
     try:
         target = path.resolve(strict=True)
@@ -177,7 +173,7 @@ def _opened(folder: Path, name: str) -> BufferedReader:
         file = os.fdopen(descriptor, "rb")
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "its links lead in a circle"
-        raise BundleError(f"{path} cannot be read: {reason}; copy it again") from None
+        raise _unreadable(path, reason) from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise BundleError(f"{path} must be a file, found something else; copy the bundle again")
@@ -187,6 +183,10 @@ def _opened(folder: Path, name: str) -> BufferedReader:
 def _check_size(file: BufferedReader, path: Path, record: FileRecord) -> None:
     if os.fstat(file.fileno()).st_size != record.bytes:
         raise _damaged(path)
+
+
+def _unreadable(path: Path, reason: str | None) -> BundleError:
+    return BundleError(f"{path} cannot be read: {reason or 'input/output error'}; copy it again")
 
 
 def _damaged(path: Path) -> BundleError:
