@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
 from flows.embed import embed
@@ -54,15 +54,14 @@ def _running(settings: FlowSettings, *, workers: int) -> Iterator[TaskRunner[Any
     _prepare_logs()
     warn_if_open()
     runner = task_runner(settings.runner, workers=workers, dask_address=settings.dask_address)
-    with temporary_settings({PREFECT_API_URL: _server(settings)}):
+    with _server(settings):
         yield runner
 
 
-def _server(settings: FlowSettings) -> str:
-    """Address of the Prefect server: without one, every worker process would start its own."""
-    given = PREFECT_API_URL.value()
-    if given:
-        return str(given)
+def _server(settings: FlowSettings) -> AbstractContextManager[None]:
+    """The configured server; without one, every worker process would start its own."""
+    if PREFECT_API_URL.value():
+        return nullcontext()
     if settings.runner == "dask" and not _is_here(settings.dask_address):
         raise ConfigError(
             f"workers of {settings.dask_address} need a Prefect server that they can reach, found "

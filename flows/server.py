@@ -5,8 +5,12 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import os
+import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from urllib.parse import urlsplit
 
 from pipeline.errors import ConfigError
@@ -88,15 +92,32 @@ def is_here(host: str | None) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def temporary_server() -> str:
-    """The address of a server that lasts as long as this process, however this process ends."""
-    from prefect.server.api.server import SubprocessASGIServer
+@contextmanager
+def temporary_server() -> Iterator[None]:
+    """Prefect with a server for this process alone, which lasts as long as the process does.
 
+    Other users of the machine, and pages in a browser, reach its port but have no password.
+    """
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    url, password = _started()
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: password}):
+        yield
+
+
+@cache
+def _started() -> tuple[str, str]:
+    """Address and authentication string of the one temporary server of this process."""
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_SERVER_API_AUTH_STRING, temporary_settings
+
+    password = f"parquet2vec:{secrets.token_urlsafe()}"
     server = SubprocessASGIServer()
-    server.start()
+    with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: password}):
+        server.start()
     if server.server_process is not None:
         _end_with_this_process(server.server_process.pid)
-    return server.api_url
+    return server.api_url, password
 
 
 def _end_with_this_process(pid: int) -> None:
