@@ -17,7 +17,7 @@ from flows.redaction import clean_record
 from flows.refresh import refresh
 from flows.results import RefreshResult, TrainingResult
 from flows.runners import FlowSettings, task_runner
-from flows.server import is_here, temporary_server, warn_if_open
+from flows.server import explaining_refusals, is_here, temporary_server, warn_if_open
 from flows.train import train
 from pipeline import limits
 from pipeline.config import EmbeddingJob
@@ -54,7 +54,7 @@ def _running(settings: FlowSettings, *, workers: int) -> Iterator[TaskRunner[Any
     _prepare_logs()
     warn_if_open()
     runner = task_runner(settings.runner, workers=workers, dask_address=settings.dask_address)
-    with _server(settings):
+    with explaining_refusals(), _server(settings):
         yield runner
 
 

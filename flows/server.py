@@ -27,6 +27,7 @@ _DEFAULTS = {
     # Our packages have everyday names: no child may find a user's `flows` folder instead.
     "PYTHONSAFEPATH": "1",
 }
+UNAUTHORIZED = 401
 _HOW = "docs/howto/prefect-server.md shows how to close it"
 
 
@@ -90,6 +91,26 @@ def is_here(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+@contextmanager
+def explaining_refusals() -> Iterator[None]:
+    """A server that asks for a password becomes an error that says which setting to make.
+
+    Raises:
+        ConfigError: if the server refused what it was given.
+    """
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        yield
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != UNAUTHORIZED:
+            raise
+        raise ConfigError(
+            "the Prefect server asks for a password, found none or a wrong one; set "
+            "PREFECT_API_AUTH_STRING to what its PREFECT_SERVER_API_AUTH_STRING is"
+        ) from None
 
 
 @contextmanager

@@ -1,15 +1,23 @@
 """When a Prefect server counts as open, and that a run's own server ends with it."""
 
+import asyncio
+import base64
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
-from flows.server import open_door, warn_if_open
+from flows.server import explaining_refusals, open_door, warn_if_open
 from pipeline.errors import ConfigError
 
 
@@ -75,6 +83,17 @@ def test_the_warning_is_one_line_and_reads_prefects_settings(
     assert "hunter2" not in told.err
 
 
+@pytest.mark.parametrize(("status", "error"), [(401, ConfigError), (500, httpx.HTTPStatusError)])
+def test_a_refused_password_names_the_setting(status: int, error: type[Exception]) -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    request = httpx.Request("GET", "http://prefect/api/version")
+    answer = httpx.Response(status, request=request)
+    with pytest.raises(error) as told, explaining_refusals():
+        raise PrefectHTTPStatusError("refused", request=request, response=answer)
+    assert ("PREFECT_API_AUTH_STRING" in str(told.value)) == (status == 401)
+
+
 GUARDED = """
 import subprocess, sys
 from flows.server import _end_with_this_process
@@ -133,3 +152,177 @@ def test_a_process_that_ends_well_kills_nothing(
     process.communicate(timeout=10)
     assert process.returncode == 0
     assert not ends(server, within_seconds=0.5)
+
+
+TEMPORARY = """
+import sys
+from flows.server import prepare_prefect, temporary_server
+
+prepare_prefect()
+with temporary_server():
+    from prefect.settings import PREFECT_API_URL
+
+    print(PREFECT_API_URL.value(), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.flows
+def test_a_temporary_server_lets_nobody_else_in_and_dies_with_its_run(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", TEMPORARY],
+        env={**os.environ, "PREFECT_HOME": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    api = process.stdout.readline().strip()
+    assert httpx.get(f"{api}/health").status_code == 200
+    assert httpx.post(f"{api}/flow_runs/filter", json={}).status_code == 401
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while answers(f"{api}/health"):
+        assert time.monotonic() < deadline, "the server outlived its run"
+        time.sleep(0.1)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+AUTH = "admin:correct-horse-battery-staple"
+ORIGIN = "https://prefect.example.org"
+
+
+@dataclass
+class Server:
+    """A running Prefect server that is set up as docs/howto/prefect-server.md says."""
+
+    api: str
+    log: Path
+
+    def ask(self, method: str, path: str, auth: str | None, **headers: str) -> httpx.Response:
+        if auth is not None:
+            headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
+        body = {} if method == "POST" else None
+        return httpx.request(method, self.api + path, headers=headers, json=body)
+
+    def hear(self, path: str, auth: str | None, *, subprotocol: str | None) -> str:
+        """The first message of a websocket, or the name of what was raised instead."""
+        return asyncio.run(self._hear(path, auth, subprotocol))
+
+    async def _hear(self, path: str, auth: str | None, subprotocol: str | None) -> str:
+        import websockets
+
+        url = self.api.replace("http://", "ws://") + path
+        offered: Any = [subprotocol] if subprotocol else None
+        try:
+            async with websockets.connect(url, subprotocols=offered) as connection:
+                await connection.send(json.dumps({"type": "auth", "token": auth}))
+                return str(await asyncio.wait_for(connection.recv(), 10))
+        except websockets.WebSocketException as refused:
+            return type(refused).__name__
+
+
+@pytest.fixture(scope="module")
+def closed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_API_AUTH_STRING": AUTH,
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ORIGIN,
+        "PREFECT_UI_API_URL": f"{ORIGIN}/api",
+    }
+    server = Server(f"http://127.0.0.1:{port}/api", home / "server.log")
+    with server.log.open("w") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("prefect"), "server", "start"],
+            env={**os.environ, **settings},
+            stdout=log,
+            stderr=log,
+        )
+    deadline = time.monotonic() + 120
+    while not answers(f"{server.api}/health"):
+        assert process.poll() is None, server.log.read_text()
+        assert time.monotonic() < deadline, server.log.read_text()
+        time.sleep(0.2)
+    yield server
+    process.terminate()
+    process.wait(timeout=30)
+
+
+slow = pytest.mark.slow
+
+
+@slow
+@pytest.mark.parametrize("auth", [None, "admin:wrong", "admin"])
+@pytest.mark.parametrize("path", ["/version", "/admin/version", "/csrf-token?client=a"])
+def test_a_closed_server_answers_nobody_without_the_password(
+    closed_server: Server, path: str, auth: str | None
+) -> None:
+    assert closed_server.ask("GET", path, auth).status_code == 401
+
+
+@slow
+def test_a_closed_server_writes_only_with_password_and_token(closed_server: Server) -> None:
+    token = closed_server.ask("GET", "/csrf-token?client=a", AUTH).json()["token"]
+    signed = {"Prefect-Csrf-Token": token, "Prefect-Csrf-Client": "a"}
+    path = "/flow_runs/filter"
+    assert closed_server.ask("POST", path, AUTH, **signed).status_code == 200
+    assert closed_server.ask("POST", path, AUTH).status_code == 403
+    assert closed_server.ask("POST", path, None, **signed).status_code == 401
+
+
+@slow
+def test_a_closed_server_names_one_origin_to_browsers(closed_server: Server) -> None:
+    allowed = "access-control-allow-origin"
+    ours = closed_server.ask("GET", "/version", AUTH, Origin=ORIGIN)
+    other = closed_server.ask("GET", "/version", AUTH, Origin="https://elsewhere.example")
+    assert ours.headers[allowed] == ORIGIN
+    assert allowed not in other.headers
+
+
+@slow
+@pytest.mark.parametrize("path", ["/events/in", "/events/out", "/logs/out"])
+def test_a_closed_servers_websockets_ask_for_the_password(closed_server: Server, path: str) -> None:
+    assert closed_server.hear(path, AUTH, subprotocol=None) == "InvalidStatus"
+    for wrong in (None, "admin:wrong"):
+        assert closed_server.hear(path, wrong, subprotocol="prefect") == "ConnectionClosedError"
+    assert "auth_success" in closed_server.hear(path, AUTH, subprotocol="prefect")
+
+
+@slow
+@pytest.mark.flows
+@pytest.mark.parametrize(("auth", "code"), [(AUTH, 0), (None, 2), ("admin:wrong", 2)])
+def test_a_flow_needs_the_password_of_a_closed_server(
+    auth: str | None,
+    code: int,
+    closed_server: Server,
+    cli: Callable[..., Any],
+    bundle: Path,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tmp_path / "parquet2vec.toml"
+    config.write_text(f'[embed]\nbundle = "{bundle}"\nsource = "{source}"\ndestination = "out"\n')
+    monkeypatch.setenv("PREFECT_API_URL", closed_server.api)
+    if auth is not None:
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", auth)
+    done = cli("flow", "embed", config)
+    assert done.code == code, done.err
+    assert ("PREFECT_API_AUTH_STRING" in done.err) == (code != 0)
+    assert "Traceback" not in done.err
+    assert AUTH not in done.out + done.err + closed_server.log.read_text()
