@@ -17,7 +17,7 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from flows.progress import Tally
-from flows.results import Promotion, TrainingResult
+from flows.results import Promotion, TrainingResult, current_of
 from pipeline.job import JobReport
 
 SECONDS_BETWEEN_UPDATES = 5.0
@@ -93,7 +93,7 @@ def show_embedding(result: JobReport) -> None:
     create_table_artifact(
         table=[result.model_dump(mode="json")],
         key="parquet2vec-embedding",
-        description=f"{result.destination}/current",
+        description=current_of(result.destination),
     )
 
 

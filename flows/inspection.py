@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from pydantic import Field
 from pipeline.bundle import MANIFEST, Bundle, FileRecord
 from pipeline.config import Config
 from pipeline.destinations import open_destination
+from pipeline.files import holds
 from pipeline.publishing import MARK, Destination
 from pipeline.schema import infer
 from pipeline.shards import read_batches
@@ -93,9 +93,9 @@ def inspect(path: str) -> Facts:
     Raises:
         BundleError, DestinationError, DataError: if it is damaged, or nothing of the three.
     """
-    if (Path(path) / MANIFEST).exists():
-        return _bundle(Bundle.open(path))
-    if (Path(path) / MARK).exists():
+    if holds(path, MANIFEST):
+        return _bundle(path, Bundle.open(path))
+    if holds(path, MARK):
         return _destination(open_destination(path))
     return _source(open_source(path))
 
@@ -127,12 +127,12 @@ def _source(source: Source) -> SourceFacts:
     )
 
 
-def _bundle(bundle: Bundle) -> BundleFacts:
+def _bundle(path: str, bundle: Bundle) -> BundleFacts:
     manifest, schema = bundle.manifest, bundle.manifest.feature_schema
     kinds = [str(column.kind) for column in schema.features]
     report = bundle.path / "report" / "report.html"
     return BundleFacts(
-        path=str(bundle.path),
+        path=path,
         fingerprint=bundle.fingerprint,
         recipe=manifest.recipe,
         dim=manifest.dim,

@@ -11,7 +11,7 @@ from training.spec import TrainingJob
 class EvaluationJob(Config):
     """Measure a bundle against PCA, raw columns and a random projection."""
 
-    bundle: LocationText = Field(description="Folder of the trained model.")
+    bundle: LocalText = Field(description="Folder of the trained model; its report is written.")
     source: LocationText = Field(
         description="Parquet file or folder; only rows that the model never saw count."
     )

@@ -59,3 +59,8 @@ class RefreshResult(Config):
     training: TrainingResult
     promotion: Promotion
     embedding: JobReport
+
+
+def current_of(destination: str) -> str:
+    """What readers open at a destination; in a store there are no links, `resolve` lists files."""
+    return destination if destination.startswith("s3://") else f"{destination}/current"

@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.console import aligned, two_columns
 from flows.inspection import BundleFacts, DestinationFacts, Facts, SourceFacts
+from flows.results import current_of
 
 _COLUMNS_SHOWN = 40
 _VERSIONS_SHOWN = 10
@@ -60,7 +61,7 @@ def _bundle_text(facts: BundleFacts) -> str:
 
 
 def _destination_text(facts: DestinationFacts) -> str:
-    current = f"{facts.path}/current, version {facts.current}" if facts.current else "none yet"
+    current = f"{current_of(facts.path)}, version {facts.current}" if facts.current else "none yet"
     pinned = "yes; `parquet2vec rollback DESTINATION --unpin` lets go" if facts.pinned else "no"
     lines = [
         ("destination", facts.path),

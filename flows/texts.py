@@ -9,10 +9,11 @@ from flows.results import (
     Promotion,
     RefreshResult,
     TrainingResult,
+    current_of,
 )
 from pipeline.job import JobReport
+from pipeline.pinning import Rollback
 from pipeline.retention import Cleaning
-from pipeline.rollback import Rollback
 from pipeline.verification import Verification
 
 _SHOWN = ("embedding", "PCA", "raw", "random")
@@ -53,7 +54,7 @@ def embedding(result: JobReport) -> str:
 
 
 def _current(result: JobReport) -> str:
-    link = f"{result.destination}/current"
+    link = current_of(result.destination)
     if not result.pinned:
         return link
     return (
@@ -94,7 +95,7 @@ def rollback(result: Rollback) -> str:
     until = f"until `parquet2vec rollback {result.destination} --unpin`" if result.pinned else "no"
     return two_columns(
         [
-            ("current", f"{result.destination}/current, version {result.run_id}"),
+            ("current", f"{current_of(result.destination)}, version {result.run_id}"),
             ("before", result.previous or "none"),
             ("pinned", until),
         ]

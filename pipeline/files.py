@@ -98,6 +98,27 @@ def find(path: str | Path) -> Listing:
     return listing
 
 
+def holds(path: str | Path, name: str) -> bool:
+    """Whether a file `name` lies at `path`: by theirs, bundles and destinations are known.
+
+    Raises:
+        DataError: if the store refuses to tell.
+        StoreError: if the store does not answer.
+    """
+    location = locate(path)
+    if not isinstance(location, S3Location):
+        return (location / name).exists()
+    try:
+        objects.head(location.join(name))
+    except FileNotFoundError:
+        return False
+    except StoreError:
+        raise
+    except OSError as error:
+        raise DataError(str(error)) from None
+    return True
+
+
 def look(found: Path | File, root: Path) -> File:
     """A file that was found below `root`, as it is now.
 
