@@ -166,27 +166,26 @@ def open_source(path: str | Path) -> Source:
         SchemaError: if names of columns or partitions are not unique. Both name every such file.
     """
     listing = find(path)
+    # Equal schemas are kept once: those of ten thousand files would be hundreds of megabytes.
+    known: dict[bytes, pa.Schema] = {}
+    try_to_open = partial(_try_to_open, root=Path(listing.path), known=known)
     # Footers are small reads that wait for a disk; Arrow parses them without the lock.
     with ThreadPoolExecutor(max_workers=_FOOTERS) as pool:
-        attempts = list(pool.map(partial(_try_to_open, root=Path(listing.path)), listing.found))
+        attempts = list(pool.map(try_to_open, listing.found))
     _require_opened([attempt for attempt in attempts if isinstance(attempt, Parquet2VecError)])
     opened = [attempt for attempt in attempts if not isinstance(attempt, Parquet2VecError)]
-    known: dict[bytes, pa.Schema] = {}
-    schemas = tuple(
-        known.setdefault(schema.serialize().to_pybytes(), schema) for _, schema in opened
-    )
-    source = Source(
-        listing.path, tuple(file for file, _ in opened), schemas, tuple(listing.skipped)
-    )
+    files, schemas = zip(*opened, strict=True)
+    source = Source(listing.path, files, schemas, tuple(listing.skipped))
     _require_same_partitions(source)
     return source
 
 
 def _try_to_open(
-    found: Path | File, *, root: Path
+    found: Path | File, *, root: Path, known: dict[bytes, pa.Schema]
 ) -> tuple[SourceFile, pa.Schema] | Parquet2VecError:
     try:
-        return _open_file(look(found, root))
+        file, schema = _open_file(look(found, root))
+        return file, known.setdefault(schema.serialize().to_pybytes(), schema)
     except Parquet2VecError as error:
         return error
 
