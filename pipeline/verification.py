@@ -10,6 +10,7 @@ from pipeline import bundle, limits
 from pipeline.config import Config
 from pipeline.destinations import open_destination
 from pipeline.errors import DestinationError
+from pipeline.files import holds
 from pipeline.publishing import MANIFEST, Destination, VersionManifest
 
 _SHOWN = 5
@@ -34,9 +35,8 @@ def verify(path: str | Path) -> Verification:
         BundleError: if the bundle is damaged, or a model holds what it must not.
         DestinationError: with all that is wrong, or if `path` is neither.
     """
-    folder = Path(path)
-    if (folder / bundle.MANIFEST).exists():
-        opened = bundle.Bundle.open(folder)
+    if holds(path, bundle.MANIFEST):
+        opened = bundle.Bundle.open(path)
         opened.audit()
         records = opened.manifest.files.values()
         size = sum(record.bytes for record in records)
