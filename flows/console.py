@@ -100,6 +100,11 @@ def _explanation(error: BaseException) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return _missing_package(error)
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        return (
+            "memory ran out; what was published before is untouched: give the process more, or "
+            "smaller --memory and --threads, and run it again"
+        )
     if isinstance(error, OSError):
         return f"{error.filename or 'input or output'}: {error.strerror or error}"
     return f"unexpected {type(error).__name__}: {error}; run again with --debug and report it"

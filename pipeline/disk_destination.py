@@ -43,6 +43,7 @@ from pipeline.publishing import (
     not_whole,
     read_manifest,
     require_mark,
+    seal_manifest,
 )
 
 _PINNED = "_pinned"
@@ -195,7 +196,7 @@ class DiskDestination:
             (folder / name).unlink()
         # Gathered here and not part by part: a run that dies before is resumed from hashes only.
         storage.sync_files(folder / part.name for part in manifest.files)
-        storage.write_file(folder / MANIFEST, manifest.model_dump_json(indent=1).encode())
+        storage.write_file(folder / MANIFEST, seal_manifest(manifest))
         folder.rename(self._version(manifest.run_id))
         storage.sync_folder(versions)
         storage.sync_folder(folder.parent)

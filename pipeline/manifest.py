@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pipeline.config import Config
 from pipeline.errors import BundleError
 from pipeline.schema import FeatureSchema
+from pipeline.seals import UNSEALED, Seal, is_intact, sealed
 
 # Raise it when an older reader would misread a newer bundle, keep reading all older numbers, and
 # add a bundle of the old number to the golden tests.
@@ -26,15 +26,13 @@ LARGEST_FILE = 2**31
 MOST_FILES = 64
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_NO_SEAL = "0" * 64
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FileRecord(Config):
     """Size and hash of one sealed file."""
 
     bytes: Annotated[int, Field(ge=0, le=LARGEST_FILE)]
-    sha256: _Sha256
+    sha256: Seal
 
 
 class Manifest(Config):
@@ -56,7 +54,7 @@ class Manifest(Config):
     versions: dict[str, str]
     parity: dict[str, Any]
     files: dict[str, FileRecord] = Field(default_factory=dict)
-    seal: _Sha256 | None = None
+    seal: Seal | None = None
 
     @field_validator("files")
     @classmethod
@@ -77,26 +75,21 @@ class Manifest(Config):
 
 def seal(manifest: Manifest, files: Mapping[str, FileRecord]) -> bytes:
     """The bytes of `manifest` with its `files` and its seal."""
-    whole = Manifest(**{**dict(manifest), "files": files, "seal": _NO_SEAL})
-    unsealed = whole.model_dump_json(indent=2).encode()
-    return _resealed(unsealed, _NO_SEAL, hashlib.sha256(unsealed).hexdigest())
+    whole = Manifest(**{**dict(manifest), "files": files, "seal": UNSEALED})
+    return sealed(whole.model_dump_json(indent=2).encode())
 
 
-def _resealed(content: bytes, old: str, new: str) -> bytes:
-    return content.replace(f'"seal": "{old}"'.encode(), f'"seal": "{new}"'.encode())
-
-
-def parse(sealed: bytes, folder: Path) -> Manifest:
+def parse(content: bytes, folder: Path) -> Manifest:
     """The manifest of the bundle in `folder`, from its bytes.
 
     Raises:
         BundleError: if it is damaged, or of a newer format.
     """
     path = folder / MANIFEST
-    if len(sealed) > LARGEST_MANIFEST:
+    if len(content) > LARGEST_MANIFEST:
         raise _damaged(path, f"it is larger than {LARGEST_MANIFEST} bytes")
     try:
-        found = json.loads(sealed, object_pairs_hook=_distinct, parse_constant=_refuse)
+        found = json.loads(content, object_pairs_hook=_distinct, parse_constant=_refuse)
         version = found["format"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _damaged(path) from None
@@ -105,19 +98,13 @@ def parse(sealed: bytes, folder: Path) -> Manifest:
             f"{folder} has format {version}, this version reads {FORMAT}; update parquet2vec"
         )
     try:
-        manifest = Manifest.model_validate_json(sealed, strict=True)
+        manifest = Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
         told = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise _damaged(path, told) from None
-    if not _intact(sealed, manifest.seal):
+    if manifest.seal is not None and not is_intact(content, manifest.seal):
         raise _damaged(path)
     return manifest
-
-
-def _intact(sealed: bytes, stated: str | None) -> bool:
-    if stated is None:
-        return True
-    return hashlib.sha256(_resealed(sealed, stated, _NO_SEAL)).hexdigest() == stated
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

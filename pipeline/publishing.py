@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.config import Config
 from pipeline.errors import DestinationError
+from pipeline.seals import UNSEALED, Seal, is_intact, sealed
 
 # Raise it when an older reader would misread a newer destination.
 FORMAT = 1
@@ -47,7 +48,7 @@ class PartReport(Config):
 
 
 class VersionManifest(Config):
-    """What a published version says of itself."""
+    """What a published version says of itself; `seal` is there once it is published."""
 
     format: int
     run_id: RunId
@@ -59,6 +60,7 @@ class VersionManifest(Config):
     files: tuple[PartReport, ...]
     versions: dict[str, str]
     published: str
+    seal: Seal | None = None
 
 
 class Pointer(Config):
@@ -99,17 +101,23 @@ def require_mark(found: bytes | None, *, path: str) -> None:
         )
 
 
-def read_manifest(sealed: bytes, *, run_id: str, path: str) -> VersionManifest:
-    """The manifest in the bytes `sealed`, which were found at `path` as that of `run_id`.
+def seal_manifest(manifest: VersionManifest) -> bytes:
+    """The bytes of `manifest` to publish."""
+    return sealed(manifest.model_copy(update={"seal": UNSEALED}).model_dump_json(indent=1).encode())
+
+
+def read_manifest(content: bytes, *, run_id: str, path: str) -> VersionManifest:
+    """The manifest in the bytes `content`, which were found at `path` as that of `run_id`.
 
     Raises:
         DestinationError: if it is damaged, of another version, or names what is no part.
     """
     try:
-        manifest = VersionManifest.model_validate_json(sealed)
+        manifest = VersionManifest.model_validate_json(content)
     except ValidationError:
         manifest = None
-    if manifest is None or manifest.run_id != run_id:
+    changed = manifest is not None and manifest.seal and not is_intact(content, manifest.seal)
+    if manifest is None or changed or manifest.run_id != run_id:
         raise DestinationError(
             f"{path} must be the manifest of version {run_id}, found it missing or damaged; "
             "embed again, or roll back to another version"

@@ -34,6 +34,7 @@ from pipeline.publishing import (
     not_whole,
     read_manifest,
     require_mark,
+    seal_manifest,
 )
 from pipeline.s3_pointers import S3Pointers
 from pipeline.s3_stage import S3Stage
@@ -165,7 +166,7 @@ class S3Destination:
         """
         version = self._version(manifest.run_id)
         self._require_whole(manifest)
-        if not objects.create(version.join(MANIFEST), manifest.model_dump_json(indent=1).encode()):
+        if not objects.create(version.join(MANIFEST), seal_manifest(manifest)):
             if _parts(self.manifest(manifest.run_id)) != _parts(manifest):
                 raise PublishError(
                     f"{version} was published meanwhile with other parts by another run of the "

@@ -114,10 +114,10 @@ def lock(path: Path) -> Iterator[None]:
         PublishError: if it cannot be written, or the file system has no locks.
     """
     try:
-        file = path.open("a")
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise PublishError(f"cannot write {path}: {error.strerror}") from None
-    with file:
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -127,6 +127,10 @@ def lock(path: Path) -> Iterator[None]:
         except OSError as error:
             raise PublishError(f"cannot lock {path}: {error.strerror}") from None
         yield
+    finally:
+        # Nothing was written to it, so that nothing can be lost.
+        with suppress(OSError):
+            os.close(file)
 
 
 def _temporary(path: Path) -> Path:

@@ -1,0 +1,112 @@
+"""A disk that can be broken, a world that was never broken, and the figures at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import shim
+from harness.bundles import BundleStore, BundleWorld, first_bundle, make_bundle_world
+from harness.process import Processes
+from harness.reference import World, first_publication, make_rivals, make_world
+from harness.size import SEED
+from harness.trial import DiskStore
+
+FIGURE = "chaos figure"
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A folder in memory where there is one: what a sync does is replayed, not measured."""
+    memory = Path("/dev/shm")
+    base = memory if os.access(memory, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="p2v-chaos-", dir=base))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def library(scratch: Path) -> Path:
+    """The shim, compiled."""
+    if reason := shim.missing():
+        pytest.skip(reason)
+    return shim.compile_shim(scratch)
+
+
+@pytest.fixture(scope="session")
+def processes(library: Path, scratch: Path) -> Iterator[Processes]:
+    """Starts commands that can be watched, broken and killed."""
+    folder = scratch / "processes"
+    folder.mkdir()
+    server = Processes(library, folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def world(scratch: Path) -> World:
+    """A job about to publish over two older versions."""
+    return make_world(scratch / "world")
+
+
+@pytest.fixture(scope="session")
+def rivals(world: World) -> tuple[World, World]:
+    """Two jobs about to publish to the same destination."""
+    return make_rivals(world)
+
+
+@pytest.fixture
+def place(scratch: Path) -> Iterator[Callable[[], Path]]:
+    """Names folders that are not there yet; they are gone after the test."""
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    folder.chmod(0o777)
+    count = iter(range(1_000_000))
+    yield lambda: folder / f"to-{next(count)}"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def bundles(world: World, scratch: Path) -> BundleWorld:
+    """A bundle about to replace another one."""
+    return make_bundle_world(scratch / "older-bundle", world.bundle)
+
+
+@pytest.fixture(params=["embed", "embed-first", "bundle", "bundle-first"])
+def store(
+    request: pytest.FixtureRequest,
+    world: World,
+    bundles: BundleWorld,
+    place: Callable[[], Path],
+) -> DiskStore | BundleStore:
+    """Publications on disk: over older ones, and to a folder that is not there yet."""
+    if request.param.startswith("bundle"):
+        first = request.param.endswith("first")
+        return BundleStore(first_bundle(bundles) if first else bundles, place)
+    return DiskStore(first_publication(world) if request.param.endswith("first") else world, place)
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[object], None]:
+    """Notes a line for the end of the run."""
+
+    def note(line: object) -> None:
+        name = request.node.name.removeprefix("test_").replace("_", " ")
+        request.node.user_properties.append((FIGURE, f"{name}: {line}"))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The figures of every suite that ran; notes travel with the reports, so xdist keeps them."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, [])]
+    lines = [text for r in reports for name, text in r.user_properties if name == FIGURE]
+    if lines:
+        terminalreporter.section(f"chaos, seed {SEED}")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
