@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pipeline.config import EmbeddingJob
     from pipeline.encoder import Encoder
     from pipeline.job import JobReport, embed
+    from pipeline.pinning import rollback, unpin
     from pipeline.resolution import resolve
     from pipeline.retention import gc
-    from pipeline.rollback import rollback, unpin
     from pipeline.verification import verify
 
 # ONNX Runtime 1.31 for Linux keeps a device id and a database of every session below ~/.cache, to
@@ -44,8 +44,8 @@ _HOMES = {
     "embed": "pipeline.job",
     "gc": "pipeline.retention",
     "resolve": "pipeline.resolution",
-    "rollback": "pipeline.rollback",
-    "unpin": "pipeline.rollback",
+    "rollback": "pipeline.pinning",
+    "unpin": "pipeline.pinning",
     "verify": "pipeline.verification",
 }
 

@@ -15,10 +15,10 @@ from pipeline.config import RetentionJob
 from pipeline.destinations import open_destination
 from pipeline.disk_destination import DiskDestination
 from pipeline.errors import DestinationError, LockedError, PublishError
+from pipeline.pinning import rollback, unpin
 from pipeline.publishing import FORMAT, MANIFEST, PartReport, Pointer, Stage, VersionManifest
 from pipeline.resolution import resolve
 from pipeline.retention import gc, keep_last
-from pipeline.rollback import rollback, unpin
 from pipeline.verification import verify
 
 Publish = Callable[..., str]

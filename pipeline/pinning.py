@@ -1,4 +1,4 @@
-"""Rollback: readers get an older version, and keep it until the pointer is let go again."""
+"""Pinning: readers get an older version, and keep it until the pointer is let go again."""
 
 from __future__ import annotations
 
