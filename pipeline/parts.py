@@ -20,6 +20,8 @@ from pipeline.schema import value_type
 # Every row group but the last has this many rows, however the input was batched, so that the
 # bytes depend on the rows alone.
 ROWS_PER_GROUP = 65_536
+# What keys of one row group may take: a kibibyte each.
+KEY_BYTES_PER_GROUP = 2**10 * ROWS_PER_GROUP
 
 
 def part_schema(
@@ -120,6 +122,8 @@ class PartWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
+        self._passed = min(map(schema.names.index, {"embedding", "embedding_0"} & {*schema.names}))
+        self._key_bytes = 0
         self.rows = 0
         floats = [name for name, type_ in _leaves(schema) if pt.is_floating(type_)]
         integers = [name for name, type_ in _leaves(schema) if _is_integer_like(type_)]
@@ -137,14 +141,28 @@ class PartWriter:
         )
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; they are written when a row group is full."""
+        """Add rows; they are written when a row group is full.
+
+        Raises:
+            DataError: if their keys are too long to wait for that.
+        """
         self._waiting.append(batch)
         self.rows += batch.num_rows
+        self._key_bytes += self._bytes_of_keys(batch)
+        if self._key_bytes > KEY_BYTES_PER_GROUP:
+            raise DataError(
+                f"keys must take {KEY_BYTES_PER_GROUP // 2**20} MiB or less in {ROWS_PER_GROUP:,} "
+                f"rows, found more before row {self.rows:,} of the shard; name rows by less"
+            )
         if sum(waiting.num_rows for waiting in self._waiting) >= ROWS_PER_GROUP:
             table = pa.Table.from_batches(self._waiting, self._schema)
             full = table.num_rows - table.num_rows % ROWS_PER_GROUP
             self._writer.write_table(table.slice(0, full), row_group_size=ROWS_PER_GROUP)
             self._waiting = table.slice(full).to_batches()
+            self._key_bytes = sum(map(self._bytes_of_keys, self._waiting))
+
+    def _bytes_of_keys(self, batch: pa.RecordBatch) -> int:
+        return sum(column.nbytes for column in batch.columns[: self._passed])
 
     def close(self) -> None:
         """Write what is left and the footer."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from pipeline import arrow
-from pipeline.errors import DataError
+from pipeline.errors import DataError, Parquet2VecError
+from pipeline.expansion import affordable_rows, surplus_elements
 from pipeline.parquet import open_parquet, unreadable
 from pipeline.schema import Column
 from pipeline.source import RowGroup, Source, SourceFile
@@ -85,7 +88,7 @@ def read_batches(
     names = list(dict.fromkeys([*columns, *(column.name for column in features)]))
     for shard in [what] if isinstance(what, Shard) else plan_shards(what):
         row = shard.first_row
-        for batch in _read_shard(shard, names, rows_per_batch, dictionary):
+        for batch in _read_shard(shard, names, rows_per_batch, dictionary, features):
             if found := find_problem(batch, features):
                 raise DataError(f"{shard.file.path}: {_told(*found, shard, row)}")
             row += batch.num_rows
@@ -97,7 +100,7 @@ def _told(name: str, problem: Problem, shard: Shard, row: int) -> str:
         return problem.told(name, first_row=row)
     # A dictionary comes before the rows that use it: one of those behind this batch.
     row = shard.first_row
-    for batch in _read_shard(shard, [name], ROWS_PER_BATCH, ()):
+    for batch in _read_shard(shard, [name], ROWS_PER_BATCH):
         found = not_utf8(batch.column(0))
         if found and found.row is not None:
             return found.told(name, first_row=row)
@@ -106,26 +109,27 @@ def _told(name: str, problem: Problem, shard: Shard, row: int) -> str:
 
 
 def _read_shard(
-    shard: Shard, columns: Sequence[str], rows_per_batch: int, dictionary: Sequence[str]
+    shard: Shard,
+    columns: Sequence[str],
+    rows_per_batch: int,
+    dictionary: Sequence[str] = (),
+    features: Sequence[Column] = (),
 ) -> Iterator[pa.RecordBatch]:
     file = shard.file
     partitions = dict(file.partitions)
     stored = [name for name in columns if name not in partitions]
     file.require_unchanged()
     coded = [name for name in dictionary if name in stored]
+    missing = shard.rows
     with open_parquet(file.file, columns=len(stored), dictionary=coded) as parquet:
-        batches = parquet.iter_batches(
-            batch_size=rows_per_batch,
-            row_groups=shard.row_groups,
-            columns=stored,
-            use_threads=False,
-        )
-        missing = shard.rows
+        batches = _decoded(parquet, shard, stored, rows_per_batch, coded, features)
         while True:
             try:
                 batch = next(batches, None)
                 if batch is not None:
                     batch = _with_partitions(batch, columns, partitions)
+            except Parquet2VecError:
+                raise
             except Exception as error:
                 # Whatever is wrong with a file that changed, the change is why.
                 file.require_unchanged()
@@ -137,6 +141,28 @@ def _read_shard(
     file.require_unchanged()
     if missing:
         raise DataError(f"{file.path} cannot be read: its pages lack {missing} rows of its footer")
+
+
+def _decoded(
+    parquet: pq.ParquetFile,
+    shard: Shard,
+    stored: Sequence[str],
+    rows_per_batch: int,
+    coded: Sequence[str],
+    features: Sequence[Column],
+) -> Iterator[pa.RecordBatch]:
+    """The batches of an opened file, of fewer rows where their text or lists would not fit."""
+    file, groups = shard.file, shard.row_groups
+    metadata, schema = parquet.metadata, parquet.schema_arrow
+    inside = [column for column in features if column.name in stored]
+    if problem := surplus_elements(metadata, schema, groups, inside):
+        raise DataError(f"{file.path}: {problem}")
+    plain = [name for name in stored if name not in coded]
+    reopen = partial(open_parquet, file.file, columns=1)
+    rows = min(rows_per_batch, affordable_rows(metadata, schema, groups, plain, reopen))
+    yield from parquet.iter_batches(
+        batch_size=rows, row_groups=groups, columns=stored, use_threads=False
+    )
 
 
 def _constant(value: str | None, rows: int) -> pa.Array:
