@@ -20,6 +20,7 @@ from pipeline.prologue import Prologue
 from pipeline.schema import FeatureSchema, infer
 from pipeline.shards import read_batches
 from pipeline.source import Source
+from pipeline.storage import sync_files, sync_folder
 from training.labels import LabelCoder
 from training.matrix import TRAIN, VALIDATION, Matrix, MatrixWriter
 from training.spec import TrainingJob
@@ -128,6 +129,9 @@ def write_matrix(
     progress.finish()
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_batches(kept).slice(0, HELD_OUT_ROWS), buffer)
+    # The mark must not outlive a power failure that its rows did not.
+    sync_files(folder.iterdir())
+    sync_folder(folder)
     replace(work / HELD_OUT, buffer.getvalue().to_pybytes())
     replace(done, b"")
     return Matrix.open(folder)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from pipeline.storage import write_file
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], data: dict[str, Any]) -> None:
@@ -28,10 +29,5 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a file so that readers, and a killed run, find the old content or the new one."""
-    fresh = path.with_name(path.name + ".tmp")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    """Write a file so that whoever is killed, or loses power, finds the old content or the new."""
+    write_file(path, content)
