@@ -231,19 +231,30 @@ class Server:
             return type(refused).__name__
 
 
+def settings_of_the_page() -> dict[str, str]:
+    """What docs/howto/prefect-server.md says of the server."""
+    page = Path(__file__).parents[2] / "docs" / "howto" / "prefect-server.md"
+    block = page.read_text(encoding="utf-8").split("```ini\n")[1].split("```")[0]
+    return dict(line.split("=", 1) for line in block.splitlines())
+
+
+def test_the_page_closes_the_server() -> None:
+    settings = settings_of_the_page()
+    assert settings["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
+    assert settings["PREFECT_SERVER_API_AUTH_STRING"]
+    assert settings["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
+    assert settings["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == ORIGIN
+
+
 @pytest.fixture(scope="module")
 def closed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = tmp_path_factory.mktemp("server")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    settings = {
+    settings = settings_of_the_page() | {
         "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_API_AUTH_STRING": AUTH,
-        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ORIGIN,
-        "PREFECT_UI_API_URL": f"{ORIGIN}/api",
     }
     server = Server(f"http://127.0.0.1:{port}/api", home / "server.log")
     with server.log.open("w") as log:
@@ -289,9 +300,10 @@ def test_a_closed_server_writes_only_with_password_and_token(closed_server: Serv
 def test_a_closed_server_names_one_origin_to_browsers(closed_server: Server) -> None:
     allowed = "access-control-allow-origin"
     ours = closed_server.ask("GET", "/version", AUTH, Origin=ORIGIN)
-    other = closed_server.ask("GET", "/version", AUTH, Origin="https://elsewhere.example")
     assert ours.headers[allowed] == ORIGIN
-    assert allowed not in other.headers
+    for path in ("/version", "/health"):
+        other = closed_server.ask("GET", path, AUTH, Origin="https://elsewhere.example")
+        assert allowed not in other.headers
 
 
 @slow
