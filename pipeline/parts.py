@@ -149,17 +149,17 @@ class PartWriter:
         self._waiting.append(batch)
         self.rows += batch.num_rows
         self._key_bytes += self._bytes_of_keys(batch)
-        if self._key_bytes > KEY_BYTES_PER_GROUP:
-            raise DataError(
-                f"keys must take {KEY_BYTES_PER_GROUP // 2**20} MiB or less in {ROWS_PER_GROUP:,} "
-                f"rows, found more before row {self.rows:,} of the shard; name rows by less"
-            )
         if sum(waiting.num_rows for waiting in self._waiting) >= ROWS_PER_GROUP:
             table = pa.Table.from_batches(self._waiting, self._schema)
             full = table.num_rows - table.num_rows % ROWS_PER_GROUP
             self._writer.write_table(table.slice(0, full), row_group_size=ROWS_PER_GROUP)
             self._waiting = table.slice(full).to_batches()
             self._key_bytes = sum(map(self._bytes_of_keys, self._waiting))
+        if self._key_bytes > KEY_BYTES_PER_GROUP:
+            raise DataError(
+                f"keys must take {KEY_BYTES_PER_GROUP // 2**20} MiB or less in {ROWS_PER_GROUP:,} "
+                f"rows, found more before row {self.rows:,} of the shard; name rows by less"
+            )
 
     def _bytes_of_keys(self, batch: pa.RecordBatch) -> int:
         return sum(column.nbytes for column in batch.columns[: self._passed])
