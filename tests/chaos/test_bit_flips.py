@@ -123,7 +123,7 @@ def test_a_flip_in_a_page_never_reads_as_other_values(
     assert not wrong
 
 
-@sizes(6, 1000)
+@sizes(6, 250)
 def test_a_flip_in_a_staged_part_is_never_published(
     processes: Processes,
     published: World,

@@ -10,6 +10,7 @@ from pathlib import Path
 from harness import tree
 from harness.soundness import UnsoundError
 from pipeline import Bundle
+from pipeline.bundle import REPORT
 
 
 def rewrite(source: str, destination: str) -> None:
@@ -34,9 +35,13 @@ class Sealed:
 
 @dataclass(frozen=True, eq=False)
 class BundleWorld:
-    """A bundle about to be written where `old` stands, or nothing."""
+    """A bundle about to be written where `old` stands, or nothing.
 
-    source: Path
+    `command` writes `new`; it is given the destination as its last word.
+    """
+
+    command: tuple[str, ...]
+    inputs: tuple[Path, ...]
     before: tree.Tree
     old: Sealed | None
     new: Sealed
@@ -44,12 +49,7 @@ class BundleWorld:
 
     def argv(self, destination: str | Path) -> tuple[str, ...]:
         """What writes `new`."""
-        return ("harness.bundles:rewrite", str(self.source), str(destination))
-
-    @property
-    def inputs(self) -> tuple[Path, ...]:
-        """What a writer reads."""
-        return (self.source,)
+        return (*self.command, str(destination))
 
 
 def make_bundle_world(folder: Path, bundle: Path) -> BundleWorld:
@@ -58,13 +58,15 @@ def make_bundle_world(folder: Path, bundle: Path) -> BundleWorld:
     files = {name: opened.read(name) for name in opened.manifest.files if "lookup" not in name}
     manifest = opened.manifest.model_copy(update={"recipe": "older"})
     old = Bundle.write(folder, manifest=manifest, files=files | {"spec.json": b"{}"}).path
-    return BundleWorld(bundle, tree.load(old), Sealed.at(old), Sealed.at(bundle))
+    command = ("harness.bundles:rewrite", str(bundle))
+    return BundleWorld(command, (bundle,), tree.load(old), Sealed.at(old), Sealed.at(bundle))
 
 
 def hashes(content: tree.Tree) -> dict[str, str]:
-    """SHA-256 of the files of a folder, by name."""
+    """SHA-256 of the sealed files of a bundle, by name; its report is not sealed."""
     found = {name: data for name, data in content.items() if isinstance(data, bytes)}
-    return {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
+    sealed = {name: data for name, data in found.items() if not name.startswith(f"{REPORT}/")}
+    return {name: hashlib.sha256(data).hexdigest() for name, data in sealed.items()}
 
 
 @dataclass(frozen=True)
