@@ -1,8 +1,8 @@
 """Where things are: a local path or ``s3://bucket/key``, and names that cannot lead elsewhere.
 
 Whatever a user writes as bundle, source or destination goes through `locate`; whatever becomes a
-name below a destination goes through `require_run_id`, `require_name` or `S3Location.join`. A
-location holds no credentials and no endpoint: those come from the environment only.
+name below a destination goes through `require_run_id` or `S3Location.join`. A location holds no
+credentials and no endpoint: those come from the environment only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _KEY_BYTES = 1024
 _RUN_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
-_NAME_BYTES = 255
 
 # Path() makes one slash of the two.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,31}:/+)(\S+)")
@@ -118,26 +117,6 @@ def require_run_id(text: str) -> str:
 def is_run_id(text: str) -> bool:
     """Whether `text` can name a version."""
     return _RUN_ID.fullmatch(text) is not None
-
-
-def require_name(text: str) -> str:
-    """`text` itself, if it can name a file in a folder of ours: one plain part of a path.
-
-    Raises:
-        ConfigError: if it could lead out of the folder, or hides in it.
-    """
-    is_plain = (
-        text != ""
-        and not text.startswith(".")
-        and not any(character in "/\\" or _is_control(character) for character in text)
-        and len(text.encode("utf-8", "surrogatepass")) <= _NAME_BYTES
-    )
-    if not is_plain:
-        raise ConfigError(
-            "a file name must be one part of a path, without control characters and not beginning "
-            f"with a dot, found {_quoted(text)}"
-        )
-    return text
 
 
 def redacted(text: str) -> str:
