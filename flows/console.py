@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flows.redaction import one_line, printable, without_secrets
+from flows.redaction import inert, without_secrets
 from pipeline.config import Config
-from pipeline.errors import Parquet2VecError
+from pipeline.errors import Parquet2VecError, printable
 
 INTERRUPTED = 130
 MAX_WIDTH = 100
@@ -46,7 +46,7 @@ def _cleaning_usage_errors() -> Iterator[None]:
         yield
     except Exception as error:
         if isinstance(message := getattr(error, "message", None), str):
-            error.message = one_line(without_secrets(message))  # type: ignore[attr-defined]
+            error.message = printable(without_secrets(message))  # type: ignore[attr-defined]
         raise
 
 
@@ -61,7 +61,7 @@ def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
 
     def report(result: Config, text: str) -> None:
         answer = result.model_dump_json(indent=2) if as_json else text
-        print(printable(answer), file=out, flush=True)
+        print(inert(answer), file=out, flush=True)
 
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -71,7 +71,7 @@ def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
             raise
         if debug:
             told = "".join(traceback.format_exception(error))
-            print(printable(without_secrets(told)), file=sys.stderr, end="")
+            print(inert(without_secrets(told)), file=sys.stderr, end="")
         if as_json:
             print(json.dumps({"error": _document(error)}, indent=2), file=out, flush=True)
         print(f"parquet2vec: {_message(error)}", file=sys.stderr, flush=True)
@@ -90,7 +90,7 @@ def _message(error: BaseException) -> str:
 
     Only its first line begins at the margin, so that no name in it can pass for a message.
     """
-    return printable(without_secrets(_explanation(error))).replace("\n", "\n  ")
+    return inert(without_secrets(_explanation(error))).replace("\n", "\n  ")
 
 
 def _explanation(error: BaseException) -> str:
@@ -131,7 +131,7 @@ def two_columns(rows: list[tuple[str, str]]) -> str:
     bundle  model
     dim     8
     """
-    rows = [(one_line(name), one_line(value)) for name, value in rows]
+    rows = [(printable(name), printable(value)) for name, value in rows]
     indent = 2 + max((len(name) for name, _ in rows), default=0)
     lines: list[str] = []
     for name, value in rows:
@@ -150,7 +150,7 @@ def aligned(rows: list[tuple[str, ...]]) -> str:
     a    bb
     ccc  d
     """
-    rows = [tuple(map(one_line, row)) for row in rows]
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -30,22 +30,13 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def printable(text: str) -> str:
+def inert(text: str) -> str:
     r"""`text` with what a terminal would obey written as JSON writes it; valid JSON stays valid.
 
-    >>> print(printable("column 'a\x1b[2J' is missing"))
+    >>> print(inert("column 'a\x1b[2J' is missing"))
     column 'a\u001b[2J' is missing
     """
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def one_line(text: str) -> str:
-    r"""`text` as `printable`, line breaks included: for a cell of a table.
-
-    >>> print(one_line("a\nb"))
-    a\nb
-    """
-    return printable(text).replace("\n", "\\n")
 
 
 def without_secrets(text: str) -> str:
@@ -59,9 +50,9 @@ def without_secrets(text: str) -> str:
 
 def clean_record(record: logging.LogRecord) -> bool:
     """A filter for loggers that lets every record pass, its message and traceback cleaned."""
-    record.msg, record.args = printable(without_secrets(record.getMessage())), ()
+    record.msg, record.args = inert(without_secrets(record.getMessage())), ()
     if record.exc_info and record.exc_info[1] is not None:
         # What is here already is not formatted again.
         told = "".join(traceback.format_exception(record.exc_info[1]))
-        record.exc_text = printable(without_secrets(told)).rstrip("\n")
+        record.exc_text = inert(without_secrets(told)).rstrip("\n")
     return True
