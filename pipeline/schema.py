@@ -18,6 +18,9 @@ from pipeline.config import ColumnOverride, Config, Kind, Role
 from pipeline.errors import SchemaError
 
 OUTPUT_NAMES = ("embedding", "reconstruction_error")
+# A table that shares nothing with its contract is told at once: comparing spellings takes time with
+# the square of their lengths, for every pair of names.
+_COMPARABLE_NAMES, _COMPARABLE_LETTERS = 500, 100
 _READ_ROLES: tuple[Role, ...] = ("feature", "condition", "key", "event_time", "label")
 
 
@@ -218,13 +221,17 @@ def vector_length(type_: pa.DataType, sample: pa.Table, name: str) -> int | None
 
 
 def differences(
-    schema: FeatureSchema, arrow_schema: pa.Schema, *, roles: Iterable[Role] = _READ_ROLES
+    schema: FeatureSchema,
+    arrow_schema: pa.Schema,
+    *,
+    roles: Iterable[Role] = _READ_ROLES,
+    hints: int = 5,
 ) -> list[str]:
     """How a file's footer breaks the contract, one sentence each; empty when it keeps it.
 
     Comparison is by kind: any width of number stands for any other, any layout of strings for
     any other, while a number is never taken for a boolean, a string or a time. Extra columns are
-    no difference.
+    no difference. The first `hints` missing columns are told with the closest one.
     """
     found = []
     names = arrow_schema.names
@@ -232,7 +239,8 @@ def differences(
     for column in schema.with_role(*roles):
         count = counts[column.name]
         if count == 0:
-            hint = did_you_mean(column.name, names)
+            hint = did_you_mean(column.name, names) if hints > 0 else ""
+            hints -= 1
             found.append(f"column '{column.name}' ({column.kind or column.type}) is missing{hint}")
         elif count > 1:
             found.append(f"column '{column.name}' stands {count} times; rename one")
@@ -269,5 +277,8 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
     "; did you mean 'age'?"
     """
     lowered = {other.lower(): other for other in names}
-    close = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.75)
+    close = [name.lower()] if name.lower() in lowered else []
+    if not close and len(name) <= _COMPARABLE_LETTERS and len(lowered) <= _COMPARABLE_NAMES:
+        short = [other for other in lowered if len(other) <= _COMPARABLE_LETTERS]
+        close = difflib.get_close_matches(name.lower(), short, n=1, cutoff=0.75)
     return f"; did you mean '{lowered[close[0]]}'?" if close else ""

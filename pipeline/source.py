@@ -145,7 +145,10 @@ class Source:
         checked: dict[int, list[str]] = {}
         for file, arrow_schema in zip(self.files, self.schemas, strict=True):
             if id(arrow_schema) not in checked:
-                checked[id(arrow_schema)] = differences(schema, arrow_schema, roles=roles)
+                hints = 5 if len(found) < _SHOWN else 0
+                checked[id(arrow_schema)] = differences(
+                    schema, arrow_schema, roles=roles, hints=hints
+                )
             for problem in checked[id(arrow_schema)]:
                 found.setdefault(problem, []).append(file.relative)
         if found:

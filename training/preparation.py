@@ -141,14 +141,14 @@ def _rows(
     job: TrainingJob, schema: FeatureSchema, source: Source, split: Split
 ) -> Iterator[tuple[pa.RecordBatch, Any, Any]]:
     """The rows to be used with their parts, and which of them may be held out for the gate."""
-    names = [column.name for column in schema.features]
-    names += [
-        name for name in (*split.columns, *(c.name for c in schema.labels)) if name not in names
-    ]
+    names = list(dict.fromkeys([*split.columns, *(column.name for column in schema.labels)]))
     share = job.training.max_rows / source.rows
     held_share = min(1.0, 2 * HELD_OUT_ROWS / (0.1 * min(source.rows, job.training.max_rows)))
     first_row = 0
-    for batch in read_batches(source, columns=names, rows_per_batch=ROWS_PER_BATCH):
+    batches = read_batches(
+        source, columns=names, rows_per_batch=ROWS_PER_BATCH, features=schema.features
+    )
+    for batch in batches:
         parts = split.assign(batch, first_row)
         held = split.picks(batch, first_row, share=share * held_share)
         picked = split.picks(batch, first_row, share=share)

@@ -74,6 +74,18 @@ def test_a_missing_column_is_named_with_the_closest_one() -> None:
     assert found == ["column 'x' (number) is missing; did you mean 'X'?"]
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("columns", "letters"), [(2_000, 10), (400, 50), (50, 2_000)])
+def test_a_table_that_shares_nothing_is_told_at_once(columns: int, letters: int) -> None:
+    def wide(prefix: str) -> pa.Schema:
+        names = [f"{prefix}_{i}_{'a' * letters}" for i in range(columns)]
+        return pa.schema({name: pa.float64() for name in names})
+
+    trained = wide("feature")
+    found = differences(infer(trained, trained.empty_table()), wide("measure"))
+    assert len(found) == columns
+
+
 def test_extra_columns_and_another_order_are_no_difference(
     schema: FeatureSchema, table: pa.Table
 ) -> None:
