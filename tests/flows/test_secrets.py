@@ -214,6 +214,7 @@ def test_a_flow_with_a_server_of_its_own_leaves_no_secret(
         "PREFECT_HOME": str(tmp_path / "home"),
         "PREFECT_SERVER_DATABASE_PASSWORD": f"{WORD}-database",
         "AWS_ENDPOINT_URL": object_store,
+        "PREFECT_LOGGING_LEVEL": "DEBUG",
     }
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, json.dumps(commands)],
