@@ -26,7 +26,7 @@ class File:
     """A file as it was when it was looked at; `relative` is its path below the table's folder.
 
     On disk the time of change and the inode tell one state of a file from another, in a store the
-    entity tag.
+    entity tag. What is `stored` there may have a key that nobody could write as a URL.
     """
 
     path: str
@@ -35,6 +35,7 @@ class File:
     mtime_ns: int = 0
     inode: int = 0
     etag: str = ""
+    stored: S3Location | None = None
 
     @property
     def fingerprint(self) -> tuple[str, int, int | str]:
@@ -61,10 +62,10 @@ class File:
             )
 
     def _is_as_seen(self) -> bool:
-        if isinstance(location := locate(self.path), S3Location):
-            seen = objects.head(location)
+        if self.stored is not None:
+            seen = objects.head(self.stored)
             return (seen.bytes, seen.etag) == (self.bytes, self.etag)
-        found = location.stat()
+        found = Path(self.path).stat()
         recorded = (self.bytes, self.mtime_ns, self.inode)
         return (found.st_size, found.st_mtime_ns, found.st_ino) == recorded
 
@@ -143,9 +144,8 @@ def open_file(file: File, *, block: int = BLOCK) -> pa.NativeFile:
 
     There `block` bytes are fetched at a time, or more where more is read at once.
     """
-    location = locate(file.path)
-    if isinstance(location, S3Location):
-        seen = objects.ObjectFacts(location, file.bytes, file.etag)
+    if file.stored is not None:
+        seen = objects.ObjectFacts(file.stored, file.bytes, file.etag)
         return pa.PythonFile(ObjectFile(seen, block=block), mode="r")
     return _DISK.open_input_file(file.path)
 
@@ -184,12 +184,12 @@ def _single(location: S3Location) -> File | None:
         return None
     if facts is None or not (facts.bytes or location.key.endswith(".parquet")):
         return None
-    return File(str(location), location.name, facts.bytes, etag=facts.etag)
+    return File(str(location), location.name, facts.bytes, etag=facts.etag, stored=location)
 
 
 def _stored(facts: objects.ObjectFacts, base: S3Location) -> File:
     relative = facts.location.key.removeprefix(base.key).lstrip("/")
-    return File(str(facts.location), relative, facts.bytes, etag=facts.etag)
+    return File(str(facts.location), relative, facts.bytes, etag=facts.etag, stored=facts.location)
 
 
 def _is_hidden(relative: str) -> bool:

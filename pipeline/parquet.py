@@ -19,10 +19,9 @@ _STORE_BUFFERS = 2**26
 _STORE_LEAST = 2**18
 _STORE_MOST = 2**22
 _MAGIC = (b"PAR1", b"PARE")
-_TAIL = 8
-_JOINT = b"PAR1PAR1"
-_SEARCHED = 2**20
-_PAGE_HEADER = 64
+_HEAD = 64
+# Footers of files that hold the like differ by a few numbers.
+_JOINT, _MOST_JOINED, _NEAR = b"PAR1PAR1", 33, 2**11
 _CHECKSUM_FIELD = 0x15
 
 _DISK = LocalFileSystem()
@@ -47,45 +46,31 @@ def read_footer(file: File) -> Footer:
     """
     try:
         with open_file(file, block=BUFFER) as opened:
-            # Arrow reads from the end and never looks at the head.
-            head = opened.read_at(len(_MAGIC[0]), 0)
+            # Arrow reads from the end and never looks at the head, where the first page follows.
+            head = opened.read_at(_HEAD, 0)
             # A third cheaper than opening the file where there are thousands of columns.
             metadata = pq.read_metadata(opened)
-            if head not in _MAGIC:
+            if head[:4] not in _MAGIC:
                 raise ValueError("it does not begin as Parquet does")
-            if _is_joined(opened, metadata):
+            if not file.etag and _is_joined(opened):
                 raise ValueError("it is several files written one after the other")
             # `metadata.schema` would refer back to its metadata: a cycle, 30 KB of each footer that
             # only the garbage collector frees, and four hundred megabytes of ten thousand files.
             schema = pq.ParquetSchema(metadata).to_arrow_schema().remove_metadata()
-            return Footer(metadata, schema, _has_checksums(opened, metadata))
+            checked = metadata.num_row_groups == 0 or has_checksum(head[4:])
+            return Footer(metadata, schema, checked)
     except Exception as error:
         raise unreadable(file.path, error) from None
 
 
-def _is_joined(file: pa.NativeFile, metadata: pq.FileMetaData) -> bool:
-    """Whether one file ends and another begins behind the pages that the footer tells of.
+def _is_joined(file: pa.NativeFile) -> bool:
+    """Whether the file is several of one size, written one after the other.
 
-    What ``cat`` makes of two days reads as the first one where the two are of a size.
+    What ``cat`` makes of such days reads as the first one; other sizes do not read at all.
     """
-    if not (metadata.num_row_groups and metadata.num_columns):
-        return False
-    last = metadata.row_group(metadata.num_row_groups - 1).column(metadata.num_columns - 1)
-    end = _first_page(last) + last.total_compressed_size
-    behind = file.size() - _TAIL - metadata.serialized_size - end
-    return behind > 0 and _JOINT in file.read_at(min(behind, _SEARCHED), end)
-
-
-def _first_page(chunk: pq.ColumnChunkMetaData) -> int:
-    return int(chunk.dictionary_page_offset or chunk.data_page_offset)
-
-
-def _has_checksums(file: pa.NativeFile, metadata: pq.FileMetaData) -> bool:
-    """Whether the first page carries a checksum, which only its own header tells."""
-    if not (metadata.num_row_groups and metadata.num_columns):
-        return True
-    page = _first_page(metadata.row_group(0).column(0))
-    return has_checksum(file.read_at(_PAGE_HEADER, page))
+    size = file.size()
+    middles = (size // count for count in range(2, _MOST_JOINED))
+    return any(_JOINT in file.read_at(2 * _NEAR, max(0, at - _NEAR)) for at in middles)
 
 
 def has_checksum(page: bytes) -> bool:
@@ -105,12 +90,12 @@ def has_checksum(page: bytes) -> bool:
 
 def read_ahead(file: File, columns: int) -> int:
     """Bytes that a reader of so many columns holds of what it has not decoded yet."""
-    return columns * _buffer_bytes(file, columns) + (CACHE if file.etag else 0)
+    return columns * _buffer_bytes(file, columns) + (CACHE if file.stored else 0)
 
 
 def _buffer_bytes(file: File, columns: int) -> int:
     """Bytes read ahead of each column: much from a store, where every request waits."""
-    if not file.etag:
+    if not file.stored:
         return BUFFER
     return min(max(_STORE_BUFFERS // max(1, columns), _STORE_LEAST), _STORE_MOST)
 
@@ -126,8 +111,8 @@ def open_parquet(file: File, *, columns: int, dictionary: Sequence[str] = ()) ->
     # flipped bit reads as a wrong number.
     try:
         return pq.ParquetFile(
-            open_file(file) if file.etag else file.path,
-            filesystem=None if file.etag else _DISK,
+            open_file(file) if file.stored else file.path,
+            filesystem=None if file.stored else _DISK,
             read_dictionary=list(dictionary) or None,
             memory_map=False,
             pre_buffer=False,
