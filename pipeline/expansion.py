@@ -2,6 +2,9 @@
 
 A value that repeats costs a file nothing: 5 kB of pages may hold gigabytes of text or lists. What
 numbers take is known from their type; for text and lists a footer and a look at a dictionary tell.
+
+Arrow ends the process where Python asks for a column chunk whose footer entry is damaged. So one
+row of a chunk is read first: reading finds the same damage, and raises.
 """
 
 from __future__ import annotations
@@ -57,39 +60,31 @@ def _leaves(type_: pa.DataType) -> int:
 
 
 def surplus_elements(
-    metadata: pq.FileMetaData,
-    schema: pa.Schema,
-    row_groups: Sequence[int],
-    columns: Sequence[Column],
+    parquet: pq.ParquetFile, row_groups: Sequence[int], columns: Sequence[Column]
 ) -> str | None:
     """What is wrong where a footer tells of many more elements of a list than its length allows."""
-    lists = [column for column in columns if column.kind in ("vector", "image")]
-    places = first_leaves(schema) if lists else {}
-    for column in lists:
-        for index in row_groups:
-            group = metadata.row_group(index)
-            found = group.column(places[column.name]).num_values
-            if found > group.num_rows * int(column.length or 0) + _SPARE_ELEMENTS:
+    for column in columns:
+        if column.kind not in ("vector", "image"):
+            continue
+        for index, chunk in _chunks(parquet, column.name, row_groups).items():
+            rows = parquet.metadata.row_group(index).num_rows
+            if chunk.num_values > rows * int(column.length or 0) + _SPARE_ELEMENTS:
                 return (
                     f"column '{column.name}' must hold {column.length} numbers in every row, found "
-                    f"{found:,} in the {group.num_rows:,} rows of row group {index}; cut or pad it"
+                    f"{chunk.num_values:,} in the {rows:,} rows of row group {index}; cut or pad it"
                 )
     return None
 
 
 def affordable_rows(
-    metadata: pq.FileMetaData,
-    schema: pa.Schema,
-    row_groups: Sequence[int],
-    names: Sequence[str],
-    reopen: Reopen,
+    parquet: pq.ParquetFile, row_groups: Sequence[int], names: Sequence[str], reopen: Reopen
 ) -> int:
     """Rows of the text columns `names` that can be decoded at a time, whatever they repeat."""
-    texts = [name for name in names if _is_sized_by_value(schema.field(name).type)]
-    places = first_leaves(schema) if texts else {}
-    longest = 1.0
-    for name in texts:
-        chunks = {i: metadata.row_group(i).column(places[name]) for i in row_groups}
+    schema, longest = parquet.schema_arrow, 1.0
+    for name in names:
+        if not _is_sized_by_value(schema.field(name).type):
+            continue
+        chunks = _chunks(parquet, name, row_groups)
         packed = 0.0
         for density, index in sorted((_density(chunk), i) for i, chunk in chunks.items()):
             if density > _ALIKE * packed:
@@ -97,6 +92,21 @@ def affordable_rows(
                 looked = _longest(name, index, chunks[index].encodings, reopen)
                 longest = max(longest, density, looked)
     return max(1, int(TEXT_BYTES / longest))
+
+
+def _chunks(
+    parquet: pq.ParquetFile, name: str, row_groups: Sequence[int]
+) -> dict[int, pq.ColumnChunkMetaData]:
+    """What the footer says of the first leaf of a column in each row group that has rows."""
+    place = first_leaves(parquet.schema_arrow)[name]
+    chunks = {}
+    for index in row_groups:
+        rows = parquet.iter_batches(
+            batch_size=1, row_groups=[index], columns=[name], use_threads=False
+        )
+        if next(rows, None) is not None:
+            chunks[index] = parquet.metadata.row_group(index).column(place)
+    return chunks
 
 
 def _longest(name: str, row_group: int, encodings: Sequence[str], reopen: Reopen) -> int:

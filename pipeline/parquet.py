@@ -57,7 +57,7 @@ def read_footer(file: File) -> Footer:
             # `metadata.schema` would refer back to its metadata: a cycle, 30 KB of each footer that
             # only the garbage collector frees, and four hundred megabytes of ten thousand files.
             schema = pq.ParquetSchema(metadata).to_arrow_schema().remove_metadata()
-            checked = metadata.num_row_groups == 0 or has_checksum(head[4:])
+            checked = metadata.num_rows == 0 or has_checksum(head[4:])
             return Footer(metadata, schema, checked)
     except Exception as error:
         raise unreadable(file.path, error) from None

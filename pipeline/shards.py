@@ -153,13 +153,12 @@ def _decoded(
 ) -> Iterator[pa.RecordBatch]:
     """The batches of an opened file, of fewer rows where their text or lists would not fit."""
     file, groups = shard.file, shard.row_groups
-    metadata, schema = parquet.metadata, parquet.schema_arrow
     inside = [column for column in features if column.name in stored]
-    if problem := surplus_elements(metadata, schema, groups, inside):
+    if problem := surplus_elements(parquet, groups, inside):
         raise DataError(f"{file.path}: {problem}")
     plain = [name for name in stored if name not in coded]
     reopen = partial(open_parquet, file.file, columns=1)
-    rows = min(rows_per_batch, affordable_rows(metadata, schema, groups, plain, reopen))
+    rows = min(rows_per_batch, affordable_rows(parquet, groups, plain, reopen))
     yield from parquet.iter_batches(
         batch_size=rows, row_groups=groups, columns=stored, use_threads=False
     )
