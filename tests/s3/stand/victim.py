@@ -45,7 +45,10 @@ class Running:
         if self.process.is_alive():
             self.process.kill()
             self.process.join(60)
-        said, requests = self.answers.recv() if self.answers.poll() else ("", 0)
+        try:
+            said, requests = self.answers.recv()
+        except EOFError:
+            said, requests = "", 0
         return Ended(self.process.exitcode, said, requests)
 
 
@@ -90,10 +93,11 @@ def _count(at: int, when: When) -> Callable[[], int]:
             number = count
         if number == at and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        answer = ask(*arguments, **options)
-        if number == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+        try:
+            return ask(*arguments, **options)
+        finally:
+            if number == at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     objects._request = request
     return lambda: count
