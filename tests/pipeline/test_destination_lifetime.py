@@ -29,7 +29,7 @@ from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan
 from pipeline.errors import DestinationError, PublishError
 from pipeline.pinning import rollback, unpin
-from pipeline.publishing import MANIFEST, PartReport, Pointer
+from pipeline.publishing import MANIFEST, PartReport, Pointer, not_whole
 from pipeline.resolution import resolve
 from pipeline.retention import gc
 from pipeline.shards import Shard
@@ -82,9 +82,11 @@ def failing(at: int | None, fault: BaseException) -> Iterator[None]:
         yield
 
 
-at_calls = st.one_of(st.none(), st.integers(0, 60))
+at_calls = st.one_of(st.none(), st.integers(0, 50))
 faults = st.sampled_from([Killed(), OSError(errno.ENOSPC, "No space left on device")])
 graces = st.sampled_from(["0s", "15m"])
+keeps = st.integers(1, 2)
+indices = st.one_of(st.none(), st.integers(0, FILES - 1))
 
 
 class Life(RuleBasedStateMachine):
@@ -119,8 +121,12 @@ class Life(RuleBasedStateMachine):
     def vanish(self, index: int) -> None:
         (self.source / f"{index}.parquet").unlink(missing_ok=True)
 
-    @rule(at=at_calls, fault=faults, keep=st.integers(1, 3), grace=graces)
-    def run(self, at: int | None, fault: BaseException, keep: int, grace: str) -> None:
+    @rule(index=indices, at=at_calls, fault=faults, keep=keeps, grace=graces)
+    def run(
+        self, index: int | None, at: int | None, fault: BaseException, keep: int, grace: str
+    ) -> None:
+        if index is not None:
+            self.write(index)
         job = EmbeddingJob(
             bundle=str(self.bundle.path),
             source=str(self.source),
@@ -132,24 +138,29 @@ class Life(RuleBasedStateMachine):
         with failing(at, fault):
             report = self.outcome(lambda: embed(job, map_shards=fake_parts))
         after = self.pointer()
+        # A damaged version goes when the same work was made again.
+        assert after or not before or before.run_id in self.damaged
         if grace == "15m":
             assert versions - self.damaged <= self.versions()
         if report is None:
             return
         assert report.rows == len(list(self.source.iterdir()))
         assert after == Pointer(run_id=report.current, pinned=report.pinned)
+        sizes = open_destination(self.root).files(report.run_id)
+        assert not not_whole(sizes, open_destination(self.root).manifest(report.run_id))
         assert after == (before if before and before.pinned else Pointer(run_id=report.run_id))
         assert list((self.root / "_stage").glob("*")) == []
         if grace == "0s":
             assert len(self.versions() - {report.current}) <= keep
 
-    @rule(at=at_calls, fault=faults, keep=st.integers(1, 3), grace=graces)
+    @rule(at=at_calls, fault=faults, keep=keeps, grace=graces)
     def clean(self, at: int | None, fault: BaseException, keep: int, grace: str) -> None:
-        versions = self.versions()
+        before, versions = self.pointer(), self.versions()
         with failing(at, fault):
             told = self.outcome(
                 lambda: gc(RetentionJob(destination=str(self.root), keep=keep, grace=grace))
             )
+        assert self.pointer() == before
         if told is not None:
             gone = {*told.versions, *told.damaged}
             assert self.versions() == versions - gone
@@ -159,16 +170,20 @@ class Life(RuleBasedStateMachine):
     @rule(at=at_calls, fault=faults, data=st.data())
     def go_back(self, at: int | None, fault: BaseException, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from([None, *sorted(self.versions())]))
+        before = self.pointer()
         with failing(at, fault):
             told = self.outcome(lambda: rollback(self.root, run))
+        assert self.pointer() or not before
         if told is not None:
             assert self.pointer() == Pointer(run_id=told.run_id, pinned=True)
             assert run in (None, told.run_id)
 
     @rule(at=at_calls, fault=faults)
     def let_go(self, at: int | None, fault: BaseException) -> None:
+        before = self.pointer()
         with failing(at, fault):
             told = self.outcome(lambda: unpin(self.root))
+        assert self.pointer() or not before
         if told is not None:
             assert self.pointer() == Pointer(run_id=told.run_id)
 
@@ -251,7 +266,7 @@ def test_whatever_happens_readers_see_one_complete_version(
     run_state_machine_as_test(
         life,
         settings=settings(
-            max_examples=60,
+            max_examples=80,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),
