@@ -146,6 +146,10 @@ def _infer_column(
     found = kind or next(iter(possible), None)
     if role == "event_time" and found != "timestamp":
         problem = f"event time '{field.name}' must be a timestamp or date, found {type_}"
+    if role == "key" and pt.is_nested(type_):
+        problem = (
+            f"key '{field.name}' must be one value, found {type_}; name rows by a plain column"
+        )
     if role is None:
         role = "feature" if found else "ignore"
     elif role in ("feature", "condition") and found is None:

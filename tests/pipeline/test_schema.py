@@ -121,6 +121,13 @@ def test_all_wrong_names_are_reported_at_once(table: pa.Table) -> None:
         infer(table.schema, table, keys=["identity"], event_time="delayed", labels=["latte"])
 
 
+@pytest.mark.parametrize("value", [{"a": 1}, [1], [{"a": 1}]])
+def test_a_key_must_be_one_value(value: object) -> None:
+    table = pa.table({"id": [value], "x": [1]})
+    with pytest.raises(SchemaError, match="key 'id' must be one value, found "):
+        infer(table.schema, table, keys=["id"])
+
+
 def test_an_event_time_must_be_a_time(table: pa.Table) -> None:
     with pytest.raises(SchemaError, match="'city' must be a timestamp or date, found string"):
         infer(table.schema, table, event_time="city")
