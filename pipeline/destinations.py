@@ -7,7 +7,6 @@ from pathlib import Path
 from pipeline.disk_destination import DiskDestination
 from pipeline.locations import S3Location, locate
 from pipeline.publishing import Destination
-from pipeline.s3_destination import S3Destination
 
 
 def open_destination(path: str | Path, *, create: bool = False) -> Destination:
@@ -20,5 +19,8 @@ def open_destination(path: str | Path, *, create: bool = False) -> Destination:
     """
     location = locate(path)
     if isinstance(location, S3Location):
+        # A job on disk does not pay for loading it.
+        from pipeline.s3_destination import S3Destination
+
         return S3Destination.open(location, create=create)
     return DiskDestination.open(location, create=create)
