@@ -48,9 +48,21 @@ def embedding(result: JobReport) -> str:
         ("work", _work(result)),
     ]
     if result.skipped_files:
-        names = ", ".join(result.skipped_files[:3])
-        rows.append(("skipped", f"{len(result.skipped_files)} files that are not Parquet: {names}"))
+        count = _counted(len(result.skipped_files), "file")
+        rows.append(("skipped", f"{count} not named .parquet: {_first(result.skipped_files)}"))
+    if result.ignored_columns:
+        count = _counted(len(result.ignored_columns), "column")
+        rows.append(("ignored", f"{count} unknown to the model: {_first(result.ignored_columns)}"))
+    if result.null_keys:
+        rows.append(("null keys", f"{_counted(result.null_keys, 'cell')} of key columns"))
+    if result.files_without_checksums:
+        count = _counted(result.files_without_checksums, "source file")
+        rows.append(("unchecked", f"{count} without page checksums: damage there may go unseen"))
     return two_columns(rows)
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def _current(result: JobReport) -> str:

@@ -81,9 +81,9 @@ def require_unique(source: Source, schema: pa.Schema, names: Sequence[str], *, m
     repeats, suspects = _repeated(hashes[:filled])
     del hashes
     repeated = _Found(repeats, _pairs(source, fields, suspects)) if repeats else _Found()
-    problems = [f"{missing.rows:,} rows have none ({_told(missing)})"] if missing.rows else []
+    problems = [f"{_rows(missing)} without one"] if missing.rows else []
     if repeated.places:
-        problems.append(f"{repeated.rows:,} rows repeat one ({_told(repeated)})")
+        problems.append(f"{_rows(repeated)} with that of another")
     if problems:
         raise DataError(
             f"{source.path}: every row must have a key of its own ({', '.join(names)}), found: "
@@ -91,8 +91,8 @@ def require_unique(source: Source, schema: pa.Schema, names: Sequence[str], *, m
         )
 
 
-def _told(found: _Found) -> str:
-    return ", ".join(found.places)
+def _rows(found: _Found) -> str:
+    return f"{found.rows:,} {'row' if found.rows == 1 else 'rows'} ({', '.join(found.places)})"
 
 
 def _keys(source: Source, fields: Sequence[pa.Field]) -> Iterator[tuple[str, int, list[pa.Array]]]:
