@@ -13,9 +13,16 @@ import pytest
 from harness import shim
 from harness.bundles import BundleStore, BundleWorld, first_bundle, make_bundle_world
 from harness.process import Processes
-from harness.reference import World, first_publication, make_rivals, make_world
+from harness.reference import (
+    World,
+    cleaning,
+    first_publication,
+    make_rivals,
+    make_world,
+    rolling_back,
+)
 from harness.size import SEED
-from harness.trial import DiskStore
+from harness.trial import DiskStore, Store
 
 FIGURE = "chaos figure"
 
@@ -77,18 +84,20 @@ def bundles(world: World, scratch: Path) -> BundleWorld:
     return make_bundle_world(scratch / "older-bundle", world.bundle)
 
 
-@pytest.fixture(params=["embed", "embed-first", "bundle", "bundle-first"])
+@pytest.fixture(params=["embed", "embed-first", "gc", "rollback", "bundle", "bundle-first"])
 def store(
-    request: pytest.FixtureRequest,
-    world: World,
-    bundles: BundleWorld,
-    place: Callable[[], Path],
-) -> DiskStore | BundleStore:
-    """Publications on disk: over older ones, and to a folder that is not there yet."""
-    if request.param.startswith("bundle"):
-        first = request.param.endswith("first")
-        return BundleStore(first_bundle(bundles) if first else bundles, place)
-    return DiskStore(first_publication(world) if request.param.endswith("first") else world, place)
+    request: pytest.FixtureRequest, world: World, bundles: BundleWorld, place: Callable[[], Path]
+) -> Store:
+    """Whatever changes what readers see, on disk; `first` is to a folder that is not there yet."""
+    stores: dict[str, Callable[[], Store]] = {
+        "embed": lambda: DiskStore(world, place),
+        "embed-first": lambda: DiskStore(first_publication(world), place),
+        "gc": lambda: DiskStore(cleaning(world), place),
+        "rollback": lambda: DiskStore(rolling_back(world), place),
+        "bundle": lambda: BundleStore(bundles, place),
+        "bundle-first": lambda: BundleStore(first_bundle(bundles), place),
+    }
+    return stores[request.param]()
 
 
 @pytest.fixture

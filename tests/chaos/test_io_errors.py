@@ -53,7 +53,7 @@ def require_told(ended: Ended, paths: list[Path]) -> None:
         raise AssertionError(f"must end with 1 or 3 and one message that names a path: {ended}")
 
 
-@sizes(40, 10**6)
+@sizes(25, 10**6)
 def test_io_errors(
     processes: Processes, store: Store, figure: Callable[[object], None], size: int
 ) -> None:

@@ -32,7 +32,7 @@ def below(name: str, parent: tree.Tree) -> tree.Tree:
     return {p.removeprefix(start): entry for p, entry in parent.items() if p.startswith(start)}
 
 
-@sizes(20, 10**9)
+@sizes(14, 10**9)
 def test_power_loss(
     processes: Processes, store: Store, figure: Callable[[object], None], size: int
 ) -> None:

@@ -18,6 +18,9 @@ from pipeline import EmbeddingJob, embed
 SMALL = Workload("chaos", 600, 3, (8, 4), null_share=0.1, cardinalities=(5,), sample=300, files=3)
 
 
+DESTINATION = "DESTINATION"
+
+
 @dataclass(frozen=True, eq=False)
 class Version:
     """What a version must hold: its rows, and its parts with their SHA-256."""
@@ -29,25 +32,27 @@ class Version:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """A job that is about to publish `new`.
+    """A command that is about to give readers `new`.
 
-    Readers see `old`, or nothing yet where it is None; `older` stands there too and is one too
-    many once `new` is published. `before` is the destination as each trial finds it. `rival` is
-    what another job may publish to the same destination.
+    They see `old`, or nothing yet where it is None; `older` stands there too. `before` is the
+    destination as each trial finds it, DESTINATION where it stands in `command`. `rival` is what
+    another job may publish to the same destination. A command that is not `tidy` leaves what a
+    killed one began to the next job.
     """
 
     bundle: Path
     source: Path
-    options: tuple[str, ...]
+    command: tuple[str, ...]
     before: tree.Tree
     older: Version | None
     old: Version | None
     new: Version
     rival: Version | None = None
+    tidy: bool = True
 
     def argv(self, destination: str | Path) -> tuple[str, ...]:
-        """The command that publishes `new`."""
-        return ("embed", str(self.bundle), str(self.source), str(destination), *self.options)
+        """The command, with its destination."""
+        return tuple(str(destination) if word == DESTINATION else word for word in self.command)
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -70,7 +75,7 @@ def make_world(folder: Path, *, vector: str = "fixed", dtype: str = "float32") -
     bundle, source = SMALL.bundle(folder).path, SMALL.write(folder)
     destination = folder / "reference"
     given = {"threads": 1, "keep": 2, "grace": "0s", "vector": vector, "dtype": dtype}
-    options = tuple(word for name, value in given.items() for word in (f"--{name}", str(value)))
+    command = embed_command(bundle, source, given)
     job = job_of(bundle, source, destination, given)
     older = version(destination, embed(job).run_id)
     change(source, 0, seed=100)
@@ -79,12 +84,37 @@ def make_world(folder: Path, *, vector: str = "fixed", dtype: str = "float32") -
     change(source, 1, seed=101)
     change(source, 3, seed=102)
     new = version(destination, embed(job).run_id)
-    return World(bundle, source, options, before, older, old, new)
+    return World(bundle, source, command, before, older, old, new)
 
 
 def first_publication(world: World) -> World:
     """The same work, to a destination that is not there yet."""
-    return World(world.bundle, world.source, world.options, {}, None, None, world.new)
+    return replace(world, before={}, older=None, old=None)
+
+
+def cleaning(world: World) -> World:
+    """`gc` where two versions are published and one is to be kept."""
+    command = ("gc", DESTINATION, "--keep", "1", "--grace", "0s")
+    return replace(published(world), command=command)
+
+
+def rolling_back(world: World) -> World:
+    """`rollback` to the version before."""
+    assert world.old is not None
+    command = ("rollback", DESTINATION, world.old.run_id)
+    return replace(published(world), command=command, new=world.old, tidy=False)
+
+
+def published(world: World) -> World:
+    """The same destination after the job: `new` is what readers see, and the old one stands."""
+    after = tree.load(world.bundle.parent / "reference")
+    return replace(world, before=after, older=world.old, old=world.new)
+
+
+def embed_command(bundle: Path, source: Path, options: dict[str, object]) -> tuple[str, ...]:
+    """The command line of a job."""
+    words = (word for name, value in options.items() for word in (f"--{name}", str(value)))
+    return ("embed", str(bundle), str(source), DESTINATION, *words)
 
 
 def make_rivals(world: World) -> tuple[World, World]:
@@ -92,11 +122,11 @@ def make_rivals(world: World) -> tuple[World, World]:
     destination = world.bundle.parent / "rival"
     job = job_of(world.bundle, world.source, destination, {"threads": 1, "dtype": "float16"})
     other = version(destination, embed(job).run_id)
-    options = ("--threads", "1", "--keep", "1", "--grace", "15m")
-    first = replace(world, options=options, rival=other)
-    return first, replace(
-        first, options=(*options, "--dtype", "float16"), new=other, rival=world.new
-    )
+    given: dict[str, object] = {"threads": 1, "keep": 1, "grace": "15m"}
+    command = embed_command(world.bundle, world.source, given)
+    first = replace(world, command=command, rival=other)
+    command = embed_command(world.bundle, world.source, given | {"dtype": "float16"})
+    return first, replace(first, command=command, new=other, rival=world.new)
 
 
 def job_of(
