@@ -10,6 +10,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/installed
 PEERS   := .venv-peers
+TOOLS   := .venv-tools
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 
@@ -28,19 +29,21 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export PYTHONSAFEPATH := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test chaos check format peers bench lock web clean
+.PHONY: help install demo test chaos check format peers bench lock sbom audit web clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 install: $(STAMP)  ## the virtual environment, from the lock
 
-# The lock is complete, so nothing is resolved. Only torch is looked at again together with what it
-# requires: the build that a machine is given may need packages that the CPU build does not.
+# The lock is complete, so nothing is resolved, and a file whose hash is not in it is refused. Only
+# torch comes by its version, together with what it requires: each machine has a build of its own,
+# which may need packages that the CPU build does not (docs/adr/0013).
 $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(find_python); "$$python" -m venv --clear $(VENV); }
-	$(PIP) install --no-deps -r requirements.lock
-	$(PIP) install -c requirements.lock "$$(grep -o '^torch==[0-9.]*' requirements.lock)"
+	$(PIP) install --no-deps --require-hashes -r requirements.lock
+	@grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements.lock > $(VENV)/versions.txt
+	$(PIP) install -c $(VENV)/versions.txt "$$(grep -oE 'torch==[0-9.]+' pyproject.toml)"
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m pip check
 	@touch $@
@@ -87,16 +90,36 @@ bench: $(PEERS)/installed  ## throughput; SCALE=1 ROUNDS=5 in full; TABLES=FOLDE
 	$(if $(TABLES),$(BIN)/python benchmarks/quality.py $(TABLES) --out build/benchmarks)
 
 # Versions already in the lock are kept where they still fit; LOCK_FLAGS=--upgrade takes the newest.
-# A torch that is not the CPU build would bring gigabytes of CUDA to everybody: refused.
+# A torch that is not the CPU build would bring gigabytes of CUDA to everybody: refused. Its hash is
+# that of one machine's build, so it is left out. Minutes, the first time: every file is hashed.
 lock: $(STAMP)  ## resolve pyproject.toml and write requirements.lock
 	@mkdir -p build && cp requirements.lock build/requirements.lock
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --all-extras --strip-extras --unsafe-package pip \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_FLAGS) \
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --all-extras --strip-extras \
+		--unsafe-package pip --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_FLAGS) \
 		--output-file build/requirements.lock pyproject.toml
 	@! grep -E '^(nvidia|cuda|triton)[a-z0-9-]*==' build/requirements.lock || \
 		{ echo "pip found a CUDA build of torch; let it find the CPU build (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL)" >&2; exit 1; }
 	@! grep -E '://| @ |^-' build/requirements.lock || { echo "the lock must name no host and no path" >&2; exit 1; }
-	sed -E 's/^(torch==[0-9.]+)\+cpu$$/\1/' build/requirements.lock > requirements.lock
+	sed -e '/^torch==/,/^    # via/d' -e '/^# WARNING/,$$d' build/requirements.lock > requirements.lock
+
+# In an environment of their own: nothing of ours needs them.
+$(TOOLS)/installed: | $(STAMP)
+	$(BIN)/python -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip --disable-pip-version-check --quiet install cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
+
+sbom: $(TOOLS)/installed  ## a software bill of materials (CycloneDX JSON) of the environment, in build
+	@mkdir -p build
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --no-validate \
+		--output-reproducible --output-format JSON --output-file build/sbom.json
+
+# Strict, because otherwise pip-audit finds no vulnerabilities where it could ask nobody.
+audit: $(TOOLS)/installed  ## known vulnerabilities of what the lock names
+	@mkdir -p build
+	@{ grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' requirements.lock; grep -oE 'torch==[0-9.]+' pyproject.toml; } > build/audited.txt
+	@$(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off \
+		--requirement build/audited.txt $(AUDIT_FLAGS) || { echo "either a vulnerability is named above, or no source of \
+	vulnerabilities could be reached, and then nothing was audited" >&2; exit 1; }
 
 web: tests/web/node_modules/.package-lock.json  ## ONNX Runtime Web, for the tests that run bundles under Node
 
@@ -105,6 +128,6 @@ tests/web/node_modules/.package-lock.json: tests/web/package.json tests/web/pack
 	@touch $@
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) $(PEERS) build dist tests/web/node_modules
+	rm -rf $(VENV) $(PEERS) $(TOOLS) build dist tests/web/node_modules
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
