@@ -9,30 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import ConfigError
 from pipeline.locations import S3Location
+from pipeline.store_client import connect
 from pipeline.store_errors import translated
-from pipeline.store_settings import allows_http, from_profile
 
 if TYPE_CHECKING:
     from obstore import Bytes as Buffer
-    from obstore.store import S3Config, S3Store
+    from obstore.store import S3Store
 
 _T = TypeVar("_T")
 
-# A wrong address is told after some fifteen seconds; a server that restarts is waited for.
-_RETRIES = 6
-_BACKOFF_SECONDS = 8
-_RETRY_SECONDS = 60
-_CONNECT_SECONDS = 5
 # A request may take this long, and one that carries an object longer: at this rate at the least.
 _SECONDS = 32
 _BYTES_PER_SECOND = 2**18
@@ -173,46 +166,14 @@ def _create(location: S3Location, data: Any, noted: dict[str, str], *, seconds: 
 
 def _request(location: S3Location, ask: Callable[[S3Store], _T], *, seconds: int = _SECONDS) -> _T:
     """What `ask` gets from the store that holds `location`; every request passes here."""
-    store = _store(location.bucket, seconds)
+    store = connect(location.bucket, seconds)
     try:
         return ask(store)
-    except Exception as error:
-        raise translated(error, location) from None
-
-
-def _store(bucket: str, seconds: int) -> S3Store:
-    settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
-    return _connect(bucket, seconds, settings)
-
-
-@lru_cache(maxsize=16)
-def _connect(bucket: str, seconds: int, settings: tuple[tuple[str, str], ...]) -> S3Store:
-    """A client, once for all that determines it: it holds a pool of connections."""
-    del settings
-    try:
-        from obstore.store import S3Store
-    except ImportError:
-        raise ConfigError(
-            "s3:// needs the package obstore, found none; pip install 'parquet2vec[s3]'"
-        ) from None
-    return S3Store(
-        bucket,
-        config=cast("S3Config", from_profile()),
-        client_options={
-            "allow_http": allows_http(),
-            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-            "timeout": timedelta(seconds=seconds),
-        },
-        retry_config={
-            "max_retries": _RETRIES,
-            "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
-            "backoff": {
-                "init_backoff": timedelta(seconds=0.5),
-                "max_backoff": timedelta(seconds=_BACKOFF_SECONDS),
-                "base": 3,
-            },
-        },
-    )
+    except BaseException as error:
+        # What the client did not foresee is a panic of its own language, and no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise translated(error, location) from None
+        raise
 
 
 def _patience(size: int) -> int:

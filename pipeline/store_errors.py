@@ -21,7 +21,7 @@ class ChangedError(OSError):
     """An object is another one than when it was looked at."""
 
 
-def translated(error: Exception, location: S3Location) -> OSError:
+def translated(error: BaseException, location: S3Location) -> OSError:
     """The error to raise for whatever the client raised while it was asked for `location`."""
     text = str(error)
     status, code = _found(_STATUS, text), _found(_CODE, text)

@@ -18,6 +18,8 @@ from urllib.parse import SplitResult, urlsplit
 from pipeline.errors import ConfigError
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_PAIR = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_WORDS = (*_PAIR, "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
 _STATIC = {
     "aws_access_key_id": "access_key_id",
     "aws_secret_access_key": "secret_access_key",
@@ -52,6 +54,24 @@ def allows_http() -> bool:
     return True
 
 
+def require_whole_keys() -> None:
+    """Refuse keys that cannot be sent, and half a pair of them.
+
+    Raises:
+        ConfigError: naming the variable; its value is not repeated.
+    """
+    for name in _WORDS:
+        value = os.environ.get(name, "")
+        if any(character.isspace() or not character.isprintable() for character in value):
+            raise ConfigError(
+                f"{name} must be one word, found a space or a line end in it; set it again"
+            )
+    given = [name for name in _PAIR if os.environ.get(name)]
+    if len(given) == 1:
+        lacking = _PAIR[1 - _PAIR.index(given[0])]
+        raise ConfigError(f"{given[0]} needs {lacking} beside it, found none; set both or neither")
+
+
 def address() -> str:
     """The host a message may name: the endpoint's, or what stands for AWS itself."""
     _, endpoint = _endpoint()
@@ -79,7 +99,7 @@ def from_profile() -> dict[str, str]:
     found = {}
     if not {"AWS_REGION", "AWS_DEFAULT_REGION"} & os.environ.keys() and "region" in facts:
         found["region"] = facts["region"]
-    if "AWS_ACCESS_KEY_ID" in os.environ:
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
         return found
     if "aws_access_key_id" not in facts and any(key in facts for key in _MADE):
         raise ConfigError(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.store_client import connect
 from pipeline.store_settings import address, allows_http, from_profile
 
 
@@ -98,3 +99,23 @@ def test_a_profile_that_cannot_be_used_is_told(
     (tmp_path / "config").write_text(text)
     with pytest.raises(ConfigError, match=said):
         from_profile()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "a"}, "AWS_ACCESS_KEY_ID needs AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_SECRET_ACCESS_KEY": "CANARY"}, "AWS_SECRET_ACCESS_KEY needs AWS_ACCESS_KEY_ID"),
+        ({"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "CANARY\n"}, "must be one word"),
+        ({"AWS_SESSION_TOKEN": "CANARY x"}, "AWS_SESSION_TOKEN must be one word"),
+        ({"AWS_S3_EXPRESS": "perhaps"}, "an AWS_ setting cannot be used"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_told_without_their_values(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], said: str
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=said) as caught:
+        connect("lake", 32)
+    assert "CANARY" not in str(caught.value)

@@ -13,13 +13,14 @@ import pytest
 from stand import server as stand
 from stand.world import World, make_world
 
-from pipeline import objects
+from pipeline import store_client
 from pipeline.locations import S3Location
 
 # One worker runs them all under `--dist loadgroup`, so that there is one server.
 GROUP = pytest.mark.xdist_group("s3")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
@@ -59,10 +60,10 @@ def place(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A store that does not answer is given up at once."""
-    monkeypatch.setattr(objects, "_RETRIES", 1)
-    objects._connect.cache_clear()
+    monkeypatch.setattr(store_client, "RETRIES", 1)
+    store_client._connect.cache_clear()
     yield
-    objects._connect.cache_clear()
+    store_client._connect.cache_clear()
 
 
 @pytest.fixture
