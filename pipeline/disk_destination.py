@@ -49,6 +49,7 @@ from pipeline.publishing import (
 _PINNED = "_pinned"
 _SUPERSEDED = "_superseded.json"
 _NAMES = ("current", "versions", "_stage", "_lock", _PINNED, _SUPERSEDED, MARK)
+_REMOVED = ".removed"
 # What a fresh file system holds.
 _HARMLESS = "lost+found"
 _TIMES = TypeAdapter(dict[str, datetime])
@@ -206,16 +207,23 @@ class DiskDestination:
         # The pin comes first, so that no run moves what a rollback is about to move.
         if pointer.pinned:
             storage.write_file(self._pin, b"")
-        if self._current() != pointer.run_id:
+        moves = self._current() != pointer.run_id
+        if moves:
             self._move(pointer.run_id)
-        if not pointer.pinned and self._pin.exists():
+        unpins = not pointer.pinned and self._pin.exists()
+        if unpins:
             self._pin.unlink()
+        # A run that was killed may have moved it and not synced, and what it left is deleted next.
+        if unpins or not moves:
             storage.sync_folder(self.root)
 
     def sweep(self) -> list[str]:
         """Drop all work in progress and what killed runs left behind; with the lock held."""
         dropped = []
-        for folder in (self.root / "_stage").glob("*"):
+        folders = list((self.root / "_stage").glob("*"))
+        if any(folder.name.endswith(_REMOVED) for folder in folders):
+            self._sync_names()
+        for folder in folders:
             shutil.rmtree(folder)
             dropped.append(f"_stage/{folder.name}")
         for leftover in self.root.glob("*.tmp"):
@@ -226,13 +234,16 @@ class DiskDestination:
 
     def remove(self, run_id: str) -> None:
         """Delete a version, so that none ever shows half of it; with the lock held."""
-        doomed = self.root / "_stage" / f"{run_id}.{uuid.uuid4().hex}.removed"
+        doomed = self.root / "_stage" / f"{run_id}.{uuid.uuid4().hex}{_REMOVED}"
         doomed.parent.mkdir(exist_ok=True)
         self._version(run_id).rename(doomed)
-        # Or a power cut could bring the version back with files missing.
-        storage.sync_folder(self.root / "versions")
-        storage.sync_folder(doomed.parent)
+        self._sync_names()
         shutil.rmtree(doomed)
+
+    def _sync_names(self) -> None:
+        """Or a power cut could bring a version back with files missing."""
+        storage.sync_folder(self.root / "versions")
+        storage.sync_folder(self.root / "_stage")
 
     def _move(self, run_id: str) -> None:
         left, times = self._current(), self._times()

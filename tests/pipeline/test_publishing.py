@@ -476,6 +476,21 @@ def test_names_are_durable_before_what_follows_them(
     ]
 
 
+def test_what_a_killed_run_has_not_synced_is_synced_before_anything_is_deleted(
+    destination: DiskDestination, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut after a kill must bring back neither an old pointer nor half a version."""
+    publish("a")
+    publish("b")
+    log: list[str] = []
+    monkeypatch.setattr(storage, "sync_folder", lambda path: log.append(path.name))
+    monkeypatch.setattr("shutil.rmtree", lambda path: log.append("delete"))
+    Path(destination.part("a", "")).rename(Path(destination.path, "_stage/a.0123.removed"))
+    destination.point(Pointer(run_id="b"))
+    destination.sweep()
+    assert log == ["to", "versions", "_stage", "delete"]
+
+
 def test_a_new_folder_is_durable_with_all_above_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
