@@ -8,7 +8,7 @@ on the list. A hash says that a file is the one that was sealed, not that its au
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,12 @@ _RANGES = {
     "perm": (0, HIGHEST_RANK),
 }
 _SWITCH = (0, 1)
+# Windows are those of images. ONNX's own inference reads beyond lists that are shorter (measured).
+_LENGTHS = {
+    **dict.fromkeys(("dilations", "kernel_shape", "output_padding", "strides"), 2),
+    "pads": 4,
+}
+_WEIGHTED = frozenset({"Conv", "ConvTranspose"})
 
 _BYTES = {
     TensorProto.FLOAT: 4,
@@ -199,19 +205,39 @@ def _all_finite(floats: bytes) -> bool:
 def _nodes(graph: onnx.GraphProto) -> Iterator[str]:
     if len(graph.node) > MOST_NODES:
         yield f"{len(graph.node)} nodes, more than {MOST_NODES}"
+    constants = {one.name: one for one in graph.initializer}
     for node in graph.node:
         operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         if operator not in OPERATORS:
             yield f"operator {operator}"
             return
-        if "" in node.input[: 1 if operator == "Clip" else None]:
-            yield f"{operator} with an input left out"
-        if operator == "Split" and len(node.input) != 2:
-            yield "Split into parts of no given sizes"
         for attribute in node.attribute:
             if attribute.name not in OPERATORS[operator]:
                 yield f"attribute {attribute.name!r} of {operator}"
             yield from _values(operator, attribute)
+        yield from _operands(node, constants)
+
+
+def _operands(node: onnx.NodeProto, constants: Mapping[str, TensorProto]) -> Iterator[str]:
+    """What is wrong with a node's inputs and attributes together."""
+    operator = node.op_type
+    if "" in node.input[: 1 if operator == "Clip" else None]:
+        yield f"{operator} with an input left out"
+    if operator == "Split" and len(node.input) != 2:
+        yield "Split into parts of no given sizes"
+    second = constants.get(node.input[1]) if len(node.input) > 1 else None
+    if operator in _WEIGHTED and (second is None or len(second.dims) != 4):
+        yield f"{operator} with weights that are not those of a window"
+    if operator == "GatherND" and (second is None or list(second.dims)[-1:] in ([], [0])):
+        yield "GatherND by indices that are not constant"
+    if operator == "LabelEncoder":
+        lists = [
+            len(one.ints) or len(one.strings)
+            for one in sorted(node.attribute, key=lambda one: one.name)
+            if one.name.startswith(("keys_", "values_"))
+        ]
+        if len(lists) != 2 or lists[0] != lists[1] or not lists[0]:
+            yield "LabelEncoder without one value for each key"
 
 
 def _values(operator: str, attribute: AttributeProto) -> Iterator[str]:
@@ -229,3 +255,5 @@ def _values(operator: str, attribute: AttributeProto) -> Iterator[str]:
         lowest, highest = _RANGES.get(name, _SWITCH)
         if min(integers) < lowest or max(integers) > highest:
             yield f"{name} outside of {lowest} to {highest} in {operator}"
+    if name in _LENGTHS and len(attribute.ints) != _LENGTHS[name]:
+        yield f"{len(attribute.ints)} {name} in {operator}"

@@ -1,5 +1,6 @@
 """Models made to do harm, in bundles whose hashes are right: none of them reaches ONNX Runtime."""
 
+import json
 import os
 import random
 import struct
@@ -273,9 +274,10 @@ def an_expansion_to_a_size_computed_from_the_data(model: onnx.ModelProto) -> Non
 
 @attack("ConvTranspose to a size that only the data tells")
 def rows_drawn_out_a_million_times(model: onnx.ModelProto) -> None:
-    rows = node(model, "Reshape", NUMBERS, constant(model, [1, 1, -1]))
+    rows = node(model, "Reshape", NUMBERS, constant(model, [1, 1, -1, 1]))
     narrow = node(model, "Cast", rows, to=TensorProto.FLOAT)
-    node(model, "ConvTranspose", narrow, constant(model, [[[1]]], np.float32), strides=[10**4])
+    kernel = constant(model, [[[[1]]]], np.float32)
+    node(model, "ConvTranspose", narrow, kernel, strides=[10**4, 1])
 
 
 @attack("square of the rows")
@@ -311,8 +313,8 @@ def a_remainder_of_what_the_data_says(model: onnx.ModelProto) -> None:
 
 @attack("strides outside of 1 to")
 def a_pool_that_does_not_move(model: onnx.ModelProto) -> None:
-    image = node(model, "Reshape", NUMBERS, constant(model, [1, 1, -1]))
-    node(model, "MaxPool", image, kernel_shape=[1], strides=[0])
+    image = node(model, "Reshape", NUMBERS, constant(model, [1, 1, -1, 1]))
+    node(model, "MaxPool", image, kernel_shape=[1, 1], strides=[0, 1])
 
 
 @attack("group outside of 1 to")
@@ -327,7 +329,7 @@ def an_axis_that_ends_the_process_in_shape_inference(model: onnx.ModelProto) -> 
     node(model, "LayerNormalization", narrow, constant(model, [1.0], np.float32), axis=2**31)
 
 
-@attack("Split with an input left out")
+@attack("attribute 'num_outputs' of Split")
 def a_split_that_ends_the_process_in_shape_inference(model: onnx.ModelProto) -> None:
     node(model, "Split", NUMBERS, "", num_outputs=1)
 
@@ -335,6 +337,27 @@ def a_split_that_ends_the_process_in_shape_inference(model: onnx.ModelProto) -> 
 @attack("Split into parts of no given sizes")
 def a_split_that_ends_it_as_well(model: onnx.ModelProto) -> None:
     node(model, "Split", NUMBERS, axis=1)
+
+
+@attack("LabelEncoder without one value for each key")
+def a_vocabulary_without_values_that_ends_it_as_well(model: onnx.ModelProto) -> None:
+    whole = node(model, "Cast", NUMBERS, to=TensorProto.INT64)
+    node(model, "LabelEncoder", whole, domain="ai.onnx.ml", keys_int64s=[0], default_int64=0)
+
+
+@attack("ConvTranspose with weights that are not those of a window")
+def a_convolution_of_no_window_that_ends_it_as_well(model: onnx.ModelProto) -> None:
+    node(model, "ConvTranspose", NUMBERS, constant(model, [], np.float32))
+
+
+@attack("1 pads in MaxPool")
+def a_list_that_is_too_short(model: onnx.ModelProto) -> None:
+    node(model, "MaxPool", NUMBERS, kernel_shape=[2, 2], pads=[0])
+
+
+@attack("GatherND by indices that are not constant")
+def indices_of_no_length_that_end_it_as_well(model: onnx.ModelProto) -> None:
+    node(model, "GatherND", NUMBERS, constant(model, np.zeros((5, 0))))
 
 
 @attack("batch_dims outside of 0 to 0 in GatherND")
@@ -658,6 +681,23 @@ def test_whatever_the_bytes_the_answer_is_a_bundle_error(bundle: Bundle, content
     required = signature("core.onnx", bundle.manifest.feature_schema, dim=bundle.manifest.dim)
     with pytest.raises(BundleError):
         audit(content, required, where="core.onnx")
+
+
+FUZZ = Path(__file__).with_name("fuzz_models.py")
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("seed", range(0, 12_000, 2_000))
+def test_no_random_model_ends_the_process(tmp_path: Path, seed: int) -> None:
+    """Neither in the audit nor, when it passes, in ONNX Runtime: two thousand models a seed."""
+    fuzz = [sys.executable, str(FUZZ), str(seed), "2000", str(tmp_path / "last.onnx")]
+    limited = ["bash", "-c", 'ulimit -v 8000000; exec "$@"', "fuzz", *fuzz]
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    print(f"seed {seed}: {told}")
+    assert sum(told.values()) == 2_000
+    assert told["ran"] > 100
 
 
 DIES = """
