@@ -57,7 +57,7 @@ class Bundle:
         """
         location = locate(path)
         folder = fetch(location) if isinstance(location, S3Location) else location
-        if not (folder / MANIFEST).exists():
+        if not _present(folder / MANIFEST):
             raise BundleError(
                 f"{folder} must be a bundle, found no {MANIFEST} in it; train one with "
                 f"`parquet2vec train`"
@@ -128,7 +128,7 @@ class Bundle:
             raise PublishError(f"{folder} is not empty and is no bundle; choose another folder")
         if large := [name for name, data in files.items() if len(data) > LARGEST_FILE]:
             raise PublishError(
-                f"{large[0]} must have at most {LARGEST_FILE} bytes; fewer categories"
+                f"{large[0]} must have at most {LARGEST_FILE} bytes; use fewer columns"
             )
         records = {
             name: FileRecord(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -153,6 +153,14 @@ def replaceable(folder: Path) -> bool:
 
 
 @contextmanager
+def _present(path: Path) -> bool:
+    """Whether something is there; what may not be looked at is, and is refused when it is read."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
 def _opened(folder: Path, name: str) -> Iterator[BufferedReader]:
     """A file of a bundle, open for reading: a regular one that lies in the bundle itself."""
     try:
