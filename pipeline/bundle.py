@@ -152,7 +152,6 @@ def replaceable(folder: Path) -> bool:
     return folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).is_file())
 
 
-@contextmanager
 def _present(path: Path) -> bool:
     """Whether something is there; what may not be looked at is, and is refused when it is read."""
     try:
@@ -161,6 +160,7 @@ def _present(path: Path) -> bool:
         return True
 
 
+@contextmanager
 def _opened(folder: Path, name: str) -> Iterator[BufferedReader]:
     """A file of a bundle, open for reading: a regular one that lies in the bundle itself."""
     try:
