@@ -22,6 +22,7 @@ _MAGIC = (b"PAR1", b"PARE")
 _HEAD = 64
 # Footers of files that hold the like differ by a few numbers.
 _JOINT, _MOST_JOINED, _NEAR = b"PAR1PAR1", 33, 2**11
+_SMALL = 2**17
 _CHECKSUM_FIELD = 0x15
 
 _DISK = LocalFileSystem()
@@ -69,6 +70,8 @@ def _is_joined(file: pa.NativeFile) -> bool:
     What ``cat`` makes of such days reads as the first one; other sizes do not read at all.
     """
     size = file.size()
+    if size <= _SMALL:
+        return _JOINT in file.read_at(size, 0)
     middles = (size // count for count in range(2, _MOST_JOINED))
     return any(_JOINT in file.read_at(2 * _NEAR, max(0, at - _NEAR)) for at in middles)
 

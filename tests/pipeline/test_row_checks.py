@@ -2,6 +2,7 @@
 
 import decimal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import Bundle, EmbeddingJob, Encoder
 from pipeline.config import ColumnOverride
 from pipeline.errors import DataError
+from pipeline.parts import part_batch, part_schema
 from pipeline.schema import Column, infer
 from pipeline.shards import Shard, plan_shards, read_batches
-from pipeline.source import open_source
+from pipeline.source import RowGroup, open_source
 
 BAD = b"\xff\xfe"
 
@@ -140,6 +143,29 @@ def test_an_integer_category_beyond_int64_names_its_row(tmp_path: Path) -> None:
     array = pa.array([1, None, 2**64 - 1], pa.uint64())
     said = refusal(tmp_path, array, feature(array, kind="category"))
     assert "integers below 2^63, found 18446744073709551615 in row 2 " in said
+
+
+def test_a_table_in_memory_names_the_row_too(bundle: Bundle, table: pa.Table) -> None:
+    place = table.column_names.index("vector")
+    values = [[1.0] * 6] * table.num_rows
+    values[2_345] = [1.0] * 5
+    with pytest.raises(DataError, match=r"'vector' must hold 6 numbers .* found 5 in row 2345 "):
+        Encoder(bundle).transform(table.set_column(place, "vector", pa.array(values)))
+
+
+def test_an_embedding_that_float16_cannot_hold_is_refused() -> None:
+    job = EmbeddingJob(bundle="b", source="s", destination="d", dtype="float16")
+    schema = part_schema(job, [], dim=2, model="m")
+    with pytest.raises(DataError, match="beyond the range of float16"):
+        part_batch(schema, [], np.array([[1.0, 70_000.0]], np.float32), None)
+
+
+def test_a_footer_that_promises_more_rows_than_its_pages_hold_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": range(10)}), tmp_path / "x.parquet")
+    (whole,) = plan_shards(open_source(tmp_path))
+    promising = replace(whole.file, row_groups=(RowGroup(12, 100),))
+    with pytest.raises(DataError, match=r"x\.parquet cannot be read: its pages lack 2 rows"):
+        list(read_batches(Shard(0, promising, (0,)), columns=["x"]))
 
 
 def test_rows_are_counted_from_the_start_of_the_file_in_every_shard(tmp_path: Path) -> None:

@@ -62,6 +62,22 @@ def test_every_file_that_is_not_parquet_is_named_at_once(tmp_path: Path) -> None
     assert [name in said for name in ("csv", "empty", "gz", "head", "good")] == [True] * 4 + [False]
 
 
+@pytest.mark.parametrize("rows", [10, 20_000])
+@pytest.mark.parametrize("count", [2, 3, 30])
+def test_files_written_one_after_the_other_are_refused(
+    tmp_path: Path, rows: int, count: int
+) -> None:
+    random = np.random.default_rng(0)
+    path = tmp_path / "all.parquet"
+    days = [
+        write(tmp_path / f"{day}", x=random.normal(size=rows), y=[day] * rows).read_bytes()
+        for day in range(count)
+    ]
+    path.write_bytes(b"".join(days))
+    with pytest.raises(DataError, match=r"all\.parquet cannot be read: .*one after the other"):
+        open_source(path)
+
+
 def test_of_many_broken_files_twenty_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     for index in range(30):
         (tmp_path / f"{index}.parquet").write_bytes(b"")
