@@ -16,22 +16,19 @@ version, the pointer, and only then what the pointer has left may be deleted.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from pipeline import storage
+from pipeline.disk_pointer import CURRENT, PINNED, SUPERSEDED, DiskPointer
 from pipeline.disk_stage import DiskStage, intact
-from pipeline.errors import ConfigError, DestinationError, PublishError
-from pipeline.locations import require_run_id
+from pipeline.errors import DestinationError, PublishError
 from pipeline.publishing import (
     MANIFEST,
     MARK,
@@ -39,6 +36,7 @@ from pipeline.publishing import (
     Pointer,
     Stage,
     VersionManifest,
+    is_run_id,
     mark,
     not_whole,
     read_manifest,
@@ -46,13 +44,10 @@ from pipeline.publishing import (
     seal_manifest,
 )
 
-_PINNED = "_pinned"
-_SUPERSEDED = "_superseded.json"
-_NAMES = ("current", "versions", "_stage", "_lock", _PINNED, _SUPERSEDED, MARK)
+_NAMES = (CURRENT, PINNED, SUPERSEDED, "versions", "_stage", "_lock", MARK)
 _REMOVED = ".removed"
 # What a fresh file system holds.
 _HARMLESS = "lost+found"
-_TIMES = TypeAdapter(dict[str, datetime])
 
 
 @dataclass(frozen=True)
@@ -98,24 +93,18 @@ class DiskDestination:
     @property
     def pointer(self) -> Pointer | None:
         """Where `current` leads; None before the first version, or if it leads to no version."""
-        run_id = self._current()
+        run_id = self._pointer.target()
         if run_id is None or not self.has(run_id):
             return None
-        return Pointer(run_id=run_id, pinned=self._pin.exists())
+        return Pointer(run_id=run_id, pinned=self._pointer.pinned)
 
     def superseded(self, run_id: str) -> datetime:
         """When readers were last given a version that is not the current one, or later; in UTC."""
-        times = self._times()
-        if run_id in times:
-            return times[run_id]
-        # A run that was killed after the move has not noted it; the link is as old as the move.
-        if self._link.is_symlink():
-            return datetime.fromtimestamp(self._link.lstat().st_mtime, UTC)
-        return datetime.now(UTC)
+        return self._pointer.superseded(run_id)
 
     def has(self, run_id: str) -> bool:
         """Whether the version `run_id` is published; it may be damaged."""
-        return _is_run_id(run_id) and self._version(run_id).is_dir()
+        return is_run_id(run_id) and self._version(run_id).is_dir()
 
     def run_ids(self) -> list[str]:
         """The names of all published versions, sorted; also of those that are damaged."""
@@ -204,18 +193,9 @@ class DiskDestination:
 
     def point(self, pointer: Pointer) -> None:
         """Let readers see another version: a rename of the link."""
-        # The pin comes first, so that no run moves what a rollback is about to move.
-        if pointer.pinned:
-            storage.write_file(self._pin, b"")
-        moves = self._current() != pointer.run_id
-        if moves:
-            self._move(pointer.run_id)
-        unpins = not pointer.pinned and self._pin.exists()
-        if unpins:
-            self._pin.unlink()
-        # A run that was killed may have moved it and not synced, and what it left is deleted next.
-        if unpins or not moves:
-            storage.sync_folder(self.root)
+        # A killed run may have renamed the version and not synced its name.
+        storage.sync_folder(self.root / "versions")
+        self._pointer.move(pointer, run_ids=self.run_ids())
 
     def sweep(self) -> list[str]:
         """Drop all work in progress and what killed runs left behind; with the lock held."""
@@ -245,59 +225,12 @@ class DiskDestination:
         storage.sync_folder(self.root / "versions")
         storage.sync_folder(self.root / "_stage")
 
-    def _move(self, run_id: str) -> None:
-        left, times = self._current(), self._times()
-        # What is left later must not count from when it was left the last time.
-        if times.pop(run_id, None) is not None:
-            self._note(times)
-        # A killed run may have renamed the version and not synced its name.
-        storage.sync_folder(self.root / "versions")
-        storage.point(self._link, f"versions/{run_id}")
-        now = datetime.now(UTC)
-        others = {other: times.get(other, now) for other in self.run_ids() if other != run_id}
-        self._note(others | ({left: now} if left in others else {}))
-
-    def _note(self, times: dict[str, datetime]) -> None:
-        storage.write_file(self.root / _SUPERSEDED, _TIMES.dump_json(times))
-
-    def _times(self) -> dict[str, datetime]:
-        try:
-            return _TIMES.validate_json((self.root / _SUPERSEDED).read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return {}
-
-    def _current(self) -> str | None:
-        """What `current` leads to, whether it is there or not; None where it is not ours."""
-        try:
-            folder, _, run_id = str(self._link.readlink()).partition("/")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            raise DestinationError(
-                f"{self._link} must be a link, found a copy of what it led to; move it away and "
-                "embed again"
-            ) from None
-        return run_id if folder == "versions" and _is_run_id(run_id) else None
-
     @property
-    def _link(self) -> Path:
-        return self.root / "current"
-
-    @property
-    def _pin(self) -> Path:
-        return self.root / _PINNED
+    def _pointer(self) -> DiskPointer:
+        return DiskPointer(self.root)
 
     def _version(self, run_id: str) -> Path:
         return self.root / "versions" / run_id
-
-
-def _is_run_id(name: str) -> bool:
-    try:
-        return require_run_id(name) == name
-    except ConfigError:
-        return False
 
 
 def _mark(root: Path) -> None:

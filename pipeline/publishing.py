@@ -16,7 +16,8 @@ from typing import Annotated, Any, Protocol, TypeAlias
 from pydantic import Field, ValidationError
 
 from pipeline.config import Config
-from pipeline.errors import DestinationError
+from pipeline.errors import ConfigError, DestinationError
+from pipeline.locations import require_run_id
 from pipeline.seals import UNSEALED, Seal, is_intact, sealed
 
 # Raise it when an older reader would misread a newer destination.
@@ -68,6 +69,14 @@ class Pointer(Config):
 
     run_id: RunId
     pinned: bool = False
+
+
+def is_run_id(name: str) -> bool:
+    """Whether `name` can be that of a version."""
+    try:
+        return require_run_id(name) == name
+    except ConfigError:
+        return False
 
 
 def mark() -> bytes:
