@@ -152,7 +152,9 @@ class PartWriter:
         if sum(waiting.num_rows for waiting in self._waiting) >= ROWS_PER_GROUP:
             table = pa.Table.from_batches(self._waiting, self._schema)
             full = table.num_rows - table.num_rows % ROWS_PER_GROUP
-            self._writer.write_table(table.slice(0, full), row_group_size=ROWS_PER_GROUP)
+            # Where an array ends a page may end too: the bytes would tell of the batches.
+            whole = table.slice(0, full).combine_chunks()
+            self._writer.write_table(whole, row_group_size=ROWS_PER_GROUP)
             self._waiting = table.slice(full).to_batches()
             self._key_bytes = sum(map(self._bytes_of_keys, self._waiting))
         if self._key_bytes > KEY_BYTES_PER_GROUP:
@@ -167,7 +169,8 @@ class PartWriter:
     def close(self) -> None:
         """Write what is left and the footer."""
         if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+            rest = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
+            self._writer.write_table(rest)
         self._writer.close()
 
 
