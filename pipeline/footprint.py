@@ -33,6 +33,8 @@ def excesses(model: onnx.ModelProto, required: Signature) -> Iterator[str]:
     Raises:
         onnx.shape_inference.InferenceError: if types or shapes do not fit each other.
     """
+    if _looks_up_twice(model.graph):
+        yield "LabelEncoder behind a LabelEncoder"
     inferred = _inferred(model)
     for node in model.graph.node:
         if node.op_type in ("Div", "Mod"):
@@ -53,10 +55,48 @@ def _inferred(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.INT64:
             tensor.ClearField("raw_data")  # only integers decide shapes
-    graph = onnx.shape_inference.infer_shapes(
-        model, check_type=True, strict_mode=True, data_prop=True
-    ).graph
+    before = _before_look_ups(model)
+    if before is not None:
+        _infer(before)
+    graph = _infer(model).graph
     return {one.name: one for one in (*graph.input, *graph.value_info, *graph.output)}
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    return onnx.shape_inference.infer_shapes(
+        model, check_type=True, strict_mode=True, data_prop=True
+    )
+
+
+def _looks_up_twice(graph: onnx.GraphProto) -> bool:
+    beyond = set[str]()
+    for node in graph.node:
+        depends = bool(beyond.intersection(node.input))
+        if depends and node.op_type == "LabelEncoder":
+            return True
+        if depends or node.op_type == "LabelEncoder":
+            beyond.update(node.output)
+    return False
+
+
+def _before_look_ups(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The part of a model that look-ups of computed codes depend on; None where there are none.
+
+    ONNX collects the errors of all nodes before it raises one, and dies at a LabelEncoder whose
+    input got no type from a node that failed. So that part must be free of errors on its own.
+    """
+    known = {one.name for one in model.graph.input}
+    if all(n.input[0] in known for n in model.graph.node if n.op_type == "LabelEncoder"):
+        return None
+    part, beyond = onnx.ModelProto(), set[str]()
+    part.CopyFrom(model)
+    del part.graph.output[:], part.graph.node[:]
+    for node in model.graph.node:
+        if node.op_type == "LabelEncoder" or beyond.intersection(node.input):
+            beyond.update(node.output)
+        else:
+            part.graph.node.append(node)
+    return part
 
 
 def _divisions(node: onnx.NodeProto, graph: onnx.GraphProto, inferred: _Values) -> Iterator[str]:

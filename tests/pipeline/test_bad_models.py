@@ -360,6 +360,22 @@ def indices_of_no_length_that_end_it_as_well(model: onnx.ModelProto) -> None:
     node(model, "GatherND", NUMBERS, constant(model, np.zeros((5, 0))))
 
 
+@attack("MatMul")
+def a_look_up_behind_a_node_that_fails_which_ends_it_as_well(model: onnx.ModelProto) -> None:
+    left = constant(model, np.zeros((1, 5, 1)), np.float32)
+    failed = node(model, "MatMul", left, constant(model, [0.0, 0.0], np.float32))
+    lists = {"keys_int64s": [0], "values_int64s": [1]}
+    node(model, "LabelEncoder", failed, domain="ai.onnx.ml", default_int64=0, **lists)
+
+
+@attack("LabelEncoder behind a LabelEncoder")
+def a_look_up_of_what_was_looked_up(model: onnx.ModelProto) -> None:
+    lists = {"keys_int64s": [0], "values_int64s": [1]}
+    codes = node(model, "Cast", NUMBERS, to=TensorProto.INT64)
+    for _ in range(2):
+        codes = node(model, "LabelEncoder", codes, domain="ai.onnx.ml", default_int64=0, **lists)
+
+
 @attack("batch_dims outside of 0 to 0 in GatherND")
 def batch_dimensions_that_end_the_process_when_it_loads(model: onnx.ModelProto) -> None:
     node(model, "GatherND", constant(model, [1]), constant(model, [0]), batch_dims=-2)
