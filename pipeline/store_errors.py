@@ -15,6 +15,7 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _INVALID = re.compile(r'Path "([^"]*)"')
 _OTHER_REGION = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraint")
+_REFUSED = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
 
 
 class ChangedError(OSError):
@@ -40,7 +41,7 @@ def translated(error: BaseException, location: S3Location) -> OSError:
         return PermissionError(
             f"{location} lies in another region ({answer}); set AWS_REGION to the bucket's region"
         )
-    if status in ("401", "403"):
+    if status in ("401", "403") or code in _REFUSED:
         return PermissionError(
             f"access to {location} was refused ({answer}); check AWS_ACCESS_KEY_ID, "
             "AWS_SECRET_ACCESS_KEY and what they may do in this bucket"
