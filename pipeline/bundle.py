@@ -124,8 +124,6 @@ class Bundle:
             PublishError: if the folder cannot be written, or holds something else.
         """
         folder = Path(path)
-        if folder.exists() and not replaceable(folder):
-            raise PublishError(f"{folder} is not empty and is no bundle; choose another folder")
         if large := [name for name, data in files.items() if len(data) > LARGEST_FILE]:
             raise PublishError(
                 f"{large[0]} must have at most {LARGEST_FILE} bytes; use fewer columns"
@@ -136,6 +134,8 @@ class Bundle:
         }
         sealed = seal(manifest, records)
         try:
+            if not replaceable(folder):
+                raise PublishError(f"{folder} is not empty and is no bundle; choose another folder")
             with replacing(folder) as stage:
                 for name, data in files.items():
                     write_file(stage / name, data)
