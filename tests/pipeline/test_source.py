@@ -78,6 +78,17 @@ def test_files_written_one_after_the_other_are_refused(
         open_source(path)
 
 
+def test_a_footer_that_miscounts_its_rows_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", x=range(1_000))
+    data = path.read_bytes()
+    # Thrift's compact protocol: an i64 field, then 1,000 and 1,001 in zigzag and seven bits a byte.
+    counted, more = b"\x16\xd0\x0f", b"\x16\xd2\x0f"
+    at = data.index(counted, len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
+    path.write_bytes(data[:at] + more + data[at + 3 :])
+    with pytest.raises(DataError, match=r"x\.parquet cannot be read: its footer miscounts"):
+        open_source(path)
+
+
 def test_of_many_broken_files_twenty_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     for index in range(30):
         (tmp_path / f"{index}.parquet").write_bytes(b"")
