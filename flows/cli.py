@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.console import AsJson, Commands, Debug, reporting
+from flows.console import AsJson, Commands, Debug, examples, reporting
 from flows.jobs import EvaluationJob
 from flows.options import with_options
 from flows.progress import console_progress
 from flows.project import flow_settings, load_project, refresh_job, required, training_job
 from flows.runners import FlowSettings
-from pipeline.config import EmbeddingJob, RetentionJob, parse
-from pipeline.errors import ConfigError
+from flows.versions import versions_app
+from pipeline.config import EmbeddingJob, parse
 from training.spec import TrainingJob
 
 app = typer.Typer(
@@ -28,15 +28,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 flow_app = typer.Typer(no_args_is_help=True)
+app.add_typer(versions_app)
 app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Prefect flow.")
 
 ProjectFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
-]
-
-
-Destination = Annotated[
-    str, typer.Argument(metavar="DESTINATION", help="Folder of published vectors.")
 ]
 
 
@@ -50,10 +46,6 @@ def main() -> None:
     # Threads of linear algebra that have nothing to do yet spin for a tenth of a CPU second.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     app(prog_name="parquet2vec")
-
-
-def _examples(*lines: str) -> str:
-    return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"$ parquet2vec {line}" for line in lines)
 
 
 def _version(wanted: bool) -> None:
@@ -72,7 +64,7 @@ def _version(wanted: bool) -> None:
         "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 input refused, 4 locked "
         "by another run."
     ),
-    epilog=_examples(
+    epilog=examples(
         "demo",
         "train features --out model --key customer_id --label churned",
         "embed model features embeddings",
@@ -87,7 +79,7 @@ def _root(
     """Turn Parquet tables into small dense vectors."""
 
 
-@app.command(epilog=_examples("demo", "demo --out /tmp/flights"))
+@app.command(epilog=examples("demo", "demo --out /tmp/flights"))
 def demo(
     *,
     out: Annotated[
@@ -106,7 +98,7 @@ def demo(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "train features --out model",
         "train features --out model --key flight_id --event-time departure --label late",
         "train --config parquet2vec.toml",
@@ -137,7 +129,7 @@ def train(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "embed model features embeddings",
         "embed model features embeddings --vector list --scores --threads 2 --memory 2GB",
     )
@@ -159,7 +151,7 @@ def embed(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = Fals
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "evaluate model features --label late",
         "evaluate model features --label late --test features-of-next-year",
     )
@@ -176,108 +168,7 @@ def evaluate(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = F
         report(result, texts.evaluation(result))
 
 
-@app.command(epilog=_examples("inspect features", "inspect model", "inspect embeddings"))
-def inspect(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="What to look at.")],
-    *,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Say in a screenful what a source, a bundle or a destination is."""
-    with reporting(as_json=as_json, debug=debug) as report:
-        from flows import inspection, screenful
-
-        result = inspection.inspect(path)
-        report(result, screenful.text(result))
-
-
-@app.command(epilog=_examples("verify model", "verify embeddings"))
-def verify(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Bundle or destination.")],
-    *,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Hash and check every file of a bundle or a destination again."""
-    with reporting(as_json=as_json, debug=debug) as report:
-        import pipeline
-        from flows import texts
-
-        result = pipeline.verify(path)
-        report(result, texts.verification(result))
-
-
-@app.command(epilog=_examples("rollback embeddings", "rollback embeddings --unpin"))
-def rollback(
-    destination: Destination,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN", help="Version, or the beginning of its id.", show_default=False
-        ),
-    ] = None,
-    *,
-    unpin: Annotated[
-        bool, typer.Option("--unpin", help="Give readers the newest version again.")
-    ] = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Give readers the version before the current one, or RUN, and keep them there.
-
-    Later runs publish their versions, but readers stay where they are until --unpin.
-    """
-    with reporting(as_json=as_json, debug=debug) as report:
-        import pipeline
-        from flows import texts
-
-        if unpin and run is not None:
-            raise ConfigError(f"--unpin takes no RUN, found {run}; leave one of them out")
-        result = pipeline.unpin(destination) if unpin else pipeline.rollback(destination, run)
-        report(result, texts.rollback(result))
-
-
-@app.command(epilog=_examples("gc embeddings", "gc embeddings --keep 1 --grace 1h"))
-@with_options(RetentionJob, arguments=("destination",))
-def gc(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False) -> None:
-    """Delete what need not stay: unfinished work, damaged versions, old versions.
-
-    The current version stays, and so does any that readers were given within the grace time.
-    """
-    with reporting(as_json=as_json, debug=debug) as report:
-        job = parse(RetentionJob, given, where="gc")
-        import pipeline
-        from flows import texts
-
-        result = pipeline.gc(job)
-        report(result, texts.cleaning(result))
-
-
-@app.command(epilog=_examples("resolve embeddings", "resolve embeddings 3f2a9c --json"))
-def resolve(
-    destination: Destination,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN", help="Version, or the beginning of its id.", show_default=False
-        ),
-    ] = None,
-    *,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """List the files of the current version, or of RUN, for readers that must not fail.
-
-    What is listed stays at least for the grace time, whatever is published meanwhile.
-    """
-    with reporting(as_json=as_json, debug=debug) as report:
-        import pipeline
-
-        result = pipeline.resolve(destination, run)
-        report(result, "\n".join(result.files))
-
-
-@flow_app.command("train", epilog=_examples("flow train parquet2vec.toml"))
+@flow_app.command("train", epilog=examples("flow train parquet2vec.toml"))
 @with_options(FlowSettings)
 def flow_train(
     given: dict[str, Any],
@@ -297,7 +188,7 @@ def flow_train(
 
 @flow_app.command(
     "embed",
-    epilog=_examples(
+    epilog=examples(
         "flow embed parquet2vec.toml",
         "flow embed parquet2vec.toml --runner dask --dask-address tcp://scheduler:8786",
     ),
@@ -319,7 +210,7 @@ def flow_embed(
         report(result, texts.embedding(result))
 
 
-@flow_app.command("refresh", epilog=_examples("flow refresh parquet2vec.toml"))
+@flow_app.command("refresh", epilog=examples("flow refresh parquet2vec.toml"))
 @with_options(FlowSettings)
 def flow_refresh(
     given: dict[str, Any],

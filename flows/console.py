@@ -154,3 +154,8 @@ def aligned(rows: list[tuple[str, ...]]) -> str:
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = ("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def examples(*lines: str) -> str:
+    """The foot of a command's help."""
+    return "[bold]Examples[/bold]\n\n" + "\n\n".join(f"$ parquet2vec {line}" for line in lines)
