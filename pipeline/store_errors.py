@@ -51,9 +51,10 @@ def translated(error: BaseException, location: S3Location) -> OSError:
     if status == "412":
         return ChangedError(f"{location} was replaced meanwhile; run again when its writer is done")
     if (not status and "HTTP error" in text) or status.startswith("5") or status == "429":
+        silent = "no answer in time" if "Timeout" in text else "no connection"
         return StoreError(
             f"{location}: {address()} cannot be reached or does not answer "
-            f"({answer if status else 'no connection'}); check AWS_ENDPOINT_URL, run again later"
+            f"({answer if status else silent}); check AWS_ENDPOINT_URL, run again later"
         )
     if type(error).__name__ == "InvalidPathError":
         return OSError(

@@ -35,7 +35,8 @@ def said(status: int, code: str = "") -> Exception:
         (said(412, "PreconditionFailed"), ChangedError, "was replaced meanwhile"),
         (said(503, "SlowDown"), StoreError, "does not answer (503 SlowDown)"),
         (said(429), StoreError, "does not answer (429)"),
-        (RuntimeError("HTTP error: error sending request CANARY"), StoreError, "no connection"),
+        (RuntimeError("HTTP error: error sending request CANARY"), StoreError, "(no connection)"),
+        (RuntimeError("HTTP error: x\nkind: Timeout,"), StoreError, "(no answer in time)"),
         (
             RuntimeError("Error performing PUT http://169.254.169.254/latest CANARY"),
             PermissionError,
