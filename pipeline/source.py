@@ -180,6 +180,7 @@ def open_source(path: str | Path) -> Source:
     files, schemas = zip(*opened, strict=True)
     source = Source(listing.path, files, schemas, tuple(listing.skipped))
     _require_same_partitions(source)
+    _require_no_links(source)
     return source
 
 
@@ -242,6 +243,18 @@ def _require_unique(path: str, columns: Sequence[str], partitions: Sequence[str]
         if twice:
             listed = ", ".join(map(repr, twice[:_SHOWN]))
             raise SchemaError(f"{what} {listed} stands more than once in {path}; rename one")
+
+
+def _require_no_links(source: Source) -> None:
+    """Refuse two names of one file on disk, whose rows would be read twice."""
+    names: dict[tuple[int, int, int], str] = {}
+    for one in source.files:
+        seen = (one.file.inode, one.file.mtime_ns, one.file.bytes)
+        known = names.setdefault(seen, one.path)
+        if known != one.path and not one.file.etag and Path(known).samefile(one.path):
+            raise DataError(
+                f"{one.path} and {known} are one file, which would be read twice; remove a link"
+            )
 
 
 def _require_same_partitions(source: Source) -> None:

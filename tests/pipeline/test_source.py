@@ -122,6 +122,15 @@ def test_a_linked_folder_that_would_be_read_twice_is_refused(tmp_path: Path) -> 
         open_source(tmp_path)
 
 
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_linked_file_that_would_be_read_twice_is_refused(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    link(tmp_path / "latest.parquet", write(tmp_path / "b.parquet", x=[1]))
+    with pytest.raises(DataError, match=r"latest\.parquet and .*b\.parquet are one file"):
+        open_source(tmp_path)
+
+
 def test_a_folder_that_cannot_be_listed_is_no_empty_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
