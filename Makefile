@@ -52,12 +52,12 @@ demo: $(STAMP)  ## New York flights, end to end, with the report, in build/demo
 	$(BIN)/parquet2vec demo --out build/demo
 
 test: $(STAMP)  ## the tests, without those marked slow or chaos
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not slow and not chaos"
+	$(BIN)/pytest -n $(WORKERS) -m "not slow and not chaos"
 
 # The same SEED does the same things at the same moments; the figures stand at the end.
 SEED ?= 1
 chaos: $(STAMP)  ## what "make test" leaves out: kills, broken disks, power loss, races; SEED=1
-	CHAOS_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "slow or chaos"
+	CHAOS_SEED=$(SEED) $(BIN)/pytest -n $(WORKERS) -m "slow or chaos"
 
 check: $(STAMP)  ## ruff, mypy --strict, import contracts, doctests
 	$(BIN)/ruff check .

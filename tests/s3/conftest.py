@@ -16,20 +16,10 @@ from stand.world import World, make_world
 from pipeline import store_client
 from pipeline.locations import S3Location
 
-# One worker runs them all under `--dist loadgroup`, so that there is one server.
-GROUP = pytest.mark.xdist_group("s3")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "server" in getattr(item, "fixturenames", ()):
-            item.add_marker(GROUP)
-
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[stand.StoreServer]:
-    """A server of this process's own."""
+    """A server of this process's own: some tests take it away for a while."""
     if reason := stand.missing():
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="p2v-s3-"))

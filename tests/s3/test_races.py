@@ -147,6 +147,17 @@ def test_a_version_that_another_run_deletes_meanwhile_is_not_published(
     assert opened(to).run_ids() == []
 
 
+def test_a_version_goes_manifest_first(
+    world: World, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = place()
+    run_id = embed(world.job(to)).run_id
+    deleted: list[list[str]] = []
+    monkeypatch.setattr(objects, "delete", lambda found: deleted.append([x.name for x in found]))
+    opened(to).remove(run_id)
+    assert deleted[0] == [MANIFEST]
+
+
 def test_only_what_was_given_up_long_ago_is_swept(
     world: World, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
