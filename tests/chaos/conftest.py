@@ -25,13 +25,16 @@ from harness.size import SEED
 from harness.trial import DiskStore, Store
 
 FIGURE = "chaos figure"
+# Bytes: a container may have next to nothing there.
+ROOM = 256 * 2**20
 
 
 @pytest.fixture(scope="session")
 def scratch() -> Iterator[Path]:
     """A folder in memory where there is one: what a sync does is replayed, not measured."""
     memory = Path("/dev/shm")
-    base = memory if os.access(memory, os.W_OK) else None
+    usable = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
+    base = memory if usable else None
     folder = Path(tempfile.mkdtemp(prefix="p2v-chaos-", dir=base))
     folder.chmod(0o755)
     yield folder
