@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
@@ -76,7 +77,8 @@ WATCH = Plan(Mode.WATCH, CHANGES)
 
 def missing() -> str | None:
     """Why the shim cannot be made on this machine, or None."""
-    return None if shutil.which("gcc") else "needs gcc, and Linux, to make the fault shim"
+    found = sys.platform == "linux" and shutil.which("gcc")
+    return None if found else "needs Linux and gcc to make the fault shim"
 
 
 def compile_shim(folder: Path) -> Path:
