@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +13,13 @@ from stand.world import Place, World, add_file, hashes, names
 from pipeline import embed, objects, verify
 from pipeline.destinations import open_destination
 from pipeline.errors import PublishError
+from pipeline.job import ShardFunction
 from pipeline.locations import S3Location, locate
 from pipeline.publishing import MANIFEST, PartReport, Pointer
 from pipeline.s3_destination import S3Destination
 from pipeline.s3_stage import S3Stage
+from pipeline.shards import Shard
+from pipeline.store_errors import ChangedError
 
 CHAOS = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
@@ -145,6 +148,38 @@ def test_a_version_that_another_run_deletes_meanwhile_is_not_published(
     with pytest.raises(PublishError, match="missing or cut"):
         embed(world.job(to))
     assert opened(to).run_ids() == []
+
+
+def test_a_version_that_lacks_a_part_is_never_sealed(
+    world: World, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to, sealed = place(), []
+    create = objects.create
+
+    def remember(location: S3Location, data: bytes) -> bool:
+        sealed.extend([location] if location.name == MANIFEST else [])
+        return create(location, data)
+
+    def mapped(function: ShardFunction, shards: Sequence[Shard]) -> Iterable[PartReport]:
+        reports = [function(shard) for shard in shards]
+        run_id = names(f"{to}/versions")[0].partition("/")[0]
+        objects.delete([locate_s3(to).join("versions", run_id, reports[1].name)])
+        return reports
+
+    monkeypatch.setattr(objects, "create", remember)
+    with pytest.raises(PublishError, match="missing or cut"):
+        embed(world.job(to), map_shards=mapped)
+    assert not sealed
+
+
+def test_a_range_of_another_object_than_was_seen_is_refused(place: Place) -> None:
+    location = locate_s3(place())
+    objects.write(location, b"first")
+    seen = objects.head(location)
+    assert bytes(objects.read_range(seen, 1, 3)) == b"ir"
+    objects.write(location, b"other")
+    with pytest.raises(ChangedError, match="was replaced meanwhile"):
+        objects.read_range(seen, 1, 3)
 
 
 def test_a_version_goes_manifest_first(
