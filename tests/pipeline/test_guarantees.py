@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_test_named_as_evidence_exists() -> None:
     page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
     known = set()
-    for path in (ROOT / "tests").glob("*/test_*.py"):
+    for path in (ROOT / "tests").rglob("test_*.py"):
         known |= {path.stem, *re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))}
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 30
