@@ -16,6 +16,7 @@ def test_every_error_has_the_root_and_a_documented_exit_code() -> None:
         "DataError": 3,
         "BundleError": 3,
         "ParityError": 1,
+        "StoreError": 1,
         "PublishError": 1,
         "DestinationError": 3,
         "LockedError": 4,
