@@ -133,9 +133,10 @@ class S3Destination:
 
     def files(self, run_id: str) -> dict[str, int]:
         """Names and sizes in bytes of everything in a published version, the manifest included."""
-        version = self._version(run_id)
-        skipped = len(version.key) + 1
-        return {facts.location.key[skipped:]: facts.bytes for facts in objects.listed(version)}
+        try:
+            return self._sizes(self.manifest(run_id))
+        except DestinationError:
+            return self._listed(run_id)
 
     def part(self, run_id: str, name: str) -> str:
         """URL of a part of a version."""
@@ -216,14 +217,23 @@ class S3Destination:
         objects.delete([self._version(run_id).join(MANIFEST)])
         self._drop(self._version(run_id))
 
-    def _require_whole(self, manifest: VersionManifest) -> None:
-        sizes = self.files(manifest.run_id)
-        # A listing may lag behind; the objects themselves do not.
+    def _listed(self, run_id: str) -> dict[str, int]:
+        version = self._version(run_id)
+        skipped = len(version.key) + 1
+        return {facts.location.key[skipped:]: facts.bytes for facts in objects.listed(version)}
+
+    def _sizes(self, manifest: VersionManifest) -> dict[str, int]:
+        """Names and sizes; a listing may lag behind, the objects themselves do not."""
+        sizes = self._listed(manifest.run_id)
         for name in not_whole(sizes, manifest):
             try:
                 sizes[name] = objects.head(self._version(manifest.run_id).join(name)).bytes
             except FileNotFoundError:
                 continue
+        return sizes
+
+    def _require_whole(self, manifest: VersionManifest) -> None:
+        sizes = self._sizes(manifest)
         if wrong := not_whole(sizes, manifest):
             raise PublishError(
                 f"{len(wrong)} parts in {self._version(manifest.run_id)} must be as they were "

@@ -16,6 +16,7 @@ from pipeline.errors import PublishError
 from pipeline.job import ShardFunction
 from pipeline.locations import S3Location, locate
 from pipeline.publishing import MANIFEST, PartReport, Pointer
+from pipeline.retention import whole
 from pipeline.s3_destination import S3Destination
 from pipeline.s3_stage import S3Stage
 from pipeline.shards import Shard
@@ -98,6 +99,15 @@ def test_a_listing_that_lags_behind_hides_no_pointer(
     pointer = opened(to).pointer
     assert pointer is not None
     assert pointer.run_id == last
+
+
+def test_a_listing_that_lags_behind_makes_no_version_look_damaged(
+    world: World, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = place()
+    run_id = embed(world.job(to)).run_id
+    monkeypatch.setattr(objects, "listed", lambda prefix: iter([]))
+    assert whole(opened(to), run_id) is not None
 
 
 @pytest.fixture
