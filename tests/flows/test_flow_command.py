@@ -81,4 +81,6 @@ def test_dask_workers_find_our_packages_from_a_folder_of_foreign_ones(
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["computed"] == 2
-    assert "WARN" not in done.stderr
+    # On a busy machine Dask tells that a worker takes its time to end.
+    told = [line for line in done.stderr.splitlines() if "WARN" in line]
+    assert [line for line in told if "still alive after" not in line] == []
