@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StoreError
 from pipeline.locations import S3Location
 from pipeline.store_client import connect
 from pipeline.store_errors import translated
@@ -148,7 +148,32 @@ def sha256_of(facts: ObjectFacts) -> str:
 
 def _delete(locations: list[S3Location]) -> None:
     keys = [location.key for location in locations]
-    _request(locations[0], lambda store: store.delete(keys))
+    try:
+        _request(locations[0], lambda store: store.delete(keys))
+    except StoreError:
+        raise
+    except OSError:
+        # Two who delete the same at the same time: Ceph refuses one of them the whole batch.
+        for location in locations:
+            _delete_one(location)
+
+
+def _delete_one(location: S3Location) -> None:
+    try:
+        _request(location, lambda store: store.delete(location.key))
+    except StoreError:
+        raise
+    except OSError:
+        if _exists(location):
+            raise
+
+
+def _exists(location: S3Location) -> bool:
+    try:
+        head(location)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _create(location: S3Location, data: Any, noted: dict[str, str], *, seconds: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stand.victim import start
@@ -38,7 +39,7 @@ def test_writers_of_the_same_work_all_end_well(
     for race in range(races):
         to = place()
         ended = [writer.wait() for writer in [start(world.job(to)) for _ in range(2 + race % 3)]]
-        assert [each.code for each in ended] == [0] * len(ended), ended
+        assert [each.code for each in ended] == [0] * len(ended), [each.said for each in ended]
         assert (len(opened(to).run_ids()), hashes(to)) == (1, world.expected)
         verify(to)
     figure(f"{races} races of 2 to 4 writers: all done, one version each")
@@ -190,6 +191,26 @@ def test_a_range_of_another_object_than_was_seen_is_refused(place: Place) -> Non
     objects.write(location, b"other")
     with pytest.raises(ChangedError, match="was replaced meanwhile"):
         objects.read_range(seen, 1, 3)
+
+
+def test_a_batch_that_is_refused_is_deleted_one_by_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [locate_s3(place()).join(name) for name in ("a", "b")]
+    objects.write(found[0], b"1")
+    ask, refused = objects._request, []
+
+    def request(location: S3Location, *arguments: Any, **options: Any) -> Any:
+        if not refused:
+            refused.append(location)
+            raise OSError("refused")
+        return ask(location, *arguments, **options)
+
+    monkeypatch.setattr(objects, "_request", request)
+    objects.delete(found)
+    assert refused
+    with pytest.raises(FileNotFoundError):
+        objects.head(found[0])
 
 
 def test_a_version_goes_manifest_first(
