@@ -20,7 +20,6 @@ def test_every_error_has_the_root_and_a_documented_exit_code() -> None:
         "PublishError": 1,
         "DestinationError": 3,
         "LockedError": 4,
-        "StoreError": 1,
     }
 
 
