@@ -31,7 +31,8 @@ HEAD = """\
 # Where the CPU of an embedding goes
 
 CPU seconds per million rows in each step of `parquet2vec embed`, start-up apart. Written by
-`python benchmarks/stages.py{how}`; [throughput.md](throughput.md) has what the same steps cost alone.
+`python benchmarks/stages.py{how}`; what the steps cost alone is in
+[throughput.md](throughput.md).
 
 """
 
