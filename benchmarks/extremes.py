@@ -78,6 +78,7 @@ def main() -> None:
 
 def _line(case: Workload, folder: Path) -> str:
     data = case.write(folder)
+    shutil.rmtree(folder / "bundle", ignore_errors=True)
     fit = _measured(sys.executable, "-c", _FIT, str(HERE), str(CASES.index(case)), str(folder))
     bundle = Bundle.open(folder / "bundle")
     opened = float(_measured(sys.executable, "-c", _OPEN, str(bundle.path))["printed"])
