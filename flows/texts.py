@@ -42,9 +42,10 @@ def evaluation(result: EvaluationResult) -> str:
 
 def embedding(result: JobReport) -> str:
     """What `embed` says."""
+    size = f"{_counted(result.rows, 'row')} in {_counted(result.parts, 'part')}"
     rows = [
         ("current", _current(result)),
-        ("version", f"{result.run_id}, {result.rows:,} rows in {_counted(result.parts, 'part')}"),
+        ("version", f"{result.run_id}, {size}"),
         ("work", _work(result)),
     ]
     if result.skipped_files:
