@@ -16,6 +16,10 @@ versions_app = typer.Typer()
 Destination = Annotated[
     str, typer.Argument(metavar="DESTINATION", help="Folder of published vectors.")
 ]
+Run = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="Version, or the beginning of its id.", show_default=False),
+]
 
 
 @versions_app.command(epilog=examples("inspect features", "inspect model", "inspect embeddings"))
@@ -52,12 +56,7 @@ def verify(
 @versions_app.command(epilog=examples("rollback embeddings", "rollback embeddings --unpin"))
 def rollback(
     destination: Destination,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN", help="Version, or the beginning of its id.", show_default=False
-        ),
-    ] = None,
+    run: Run = None,
     *,
     unpin: Annotated[
         bool, typer.Option("--unpin", help="Give readers the newest version again.")
@@ -98,12 +97,7 @@ def gc(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False) 
 @versions_app.command(epilog=examples("resolve embeddings", "resolve embeddings 3f2a9c --json"))
 def resolve(
     destination: Destination,
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="RUN", help="Version, or the beginning of its id.", show_default=False
-        ),
-    ] = None,
+    run: Run = None,
     *,
     as_json: AsJson = False,
     debug: Debug = False,

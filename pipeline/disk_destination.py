@@ -39,6 +39,7 @@ from pipeline.publishing import (
     is_run_id,
     mark,
     not_whole,
+    oldest_first,
     read_manifest,
     require_mark,
     seal_manifest,
@@ -129,13 +130,7 @@ class DiskDestination:
 
     def published(self) -> list[VersionManifest]:
         """The manifests of all versions that have an intact one, oldest first."""
-        found = []
-        for run_id in self.run_ids():
-            try:
-                found.append(self.manifest(run_id))
-            except DestinationError:
-                continue
-        return sorted(found, key=lambda manifest: (manifest.published, manifest.run_id))
+        return oldest_first(self.run_ids(), self.manifest)
 
     def files(self, run_id: str) -> dict[str, int]:
         """Names and sizes in bytes of everything in a published version, the manifest included."""

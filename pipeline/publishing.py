@@ -8,6 +8,7 @@ moves in one step, and what a killed run finished is found again.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -132,6 +133,19 @@ def read_manifest(content: bytes, *, run_id: str, path: str) -> VersionManifest:
             "embed again, or roll back to another version"
         )
     return manifest
+
+
+def oldest_first(
+    run_ids: Iterable[str], manifest: Callable[[str], VersionManifest]
+) -> list[VersionManifest]:
+    """The manifests of `run_ids` that are intact, in the order of their publication."""
+    found = []
+    for run_id in run_ids:
+        try:
+            found.append(manifest(run_id))
+        except DestinationError:
+            continue
+    return sorted(found, key=lambda one: (one.published, one.run_id))
 
 
 def not_whole(sizes: dict[str, int], manifest: VersionManifest) -> list[str]:

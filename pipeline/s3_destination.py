@@ -32,6 +32,7 @@ from pipeline.publishing import (
     VersionManifest,
     mark,
     not_whole,
+    oldest_first,
     read_manifest,
     require_mark,
     seal_manifest,
@@ -123,13 +124,7 @@ class S3Destination:
 
     def published(self) -> list[VersionManifest]:
         """The manifests of all versions that have an intact one, oldest first."""
-        found = []
-        for run_id in self._begun():
-            try:
-                found.append(self.manifest(run_id))
-            except DestinationError:
-                continue
-        return sorted(found, key=lambda manifest: (manifest.published, manifest.run_id))
+        return oldest_first(self._begun(), self.manifest)
 
     def files(self, run_id: str) -> dict[str, int]:
         """Names and sizes in bytes of everything in a published version, the manifest included."""
