@@ -105,8 +105,12 @@ class Autoencoder(nn.Module):
         paths: list[Tensor] = [part(inputs) for part in (self.path, self.trunk) if part is not None]
         return paths[0] if len(paths) == 1 else paths[0] + paths[1]
 
-    def loss(self, rows: Rows, generator: torch.Generator) -> Tensor:
+    def loss(
+        self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
+    ) -> Tensor:
         """What training lowers, a scalar: reconstruction of clean rows from corrupted ones.
+
+        `labels` [N, L] float64 are NaN where null; `progress` is the share of the run that is done.
 
         With a contrast weight, two corruptions of each row are encoded and must recognise each
         other among the batch (InfoNCE; SCARF, arXiv 2106.15147, equation 1).

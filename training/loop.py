@@ -14,7 +14,7 @@ from pipeline.progress import Progress
 from pipeline.prologue import Prepared
 from training.autoencoder import Autoencoder
 from training.corruption import Rows
-from training.matrix import TRAIN, VALIDATION, Matrix, Shuffled
+from training.matrix import TRAIN, VALIDATION, Batch, Matrix, Shuffled
 from training.schedule import SCHEDULES
 from training.spec import TrainingConfig
 from training.tensors import read_tensors, write_tensors
@@ -119,7 +119,7 @@ def _step(run: _Run, batches: Shuffled, config: TrainingConfig) -> float:
     share = SCHEDULES[run.model.spec.schedule](run.step / config.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = config.learning_rate * share
-    loss = run.model.loss(to_rows(batches.batch(run.step)), run.generator)
+    loss = _loss(run, batches.batch(run.step), run.generator, config)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
@@ -129,14 +129,23 @@ def _step(run: _Run, batches: Shuffled, config: TrainingConfig) -> float:
     return run.losses[-1]
 
 
-def _look(run: _Run, validation: list[Rows], config: TrainingConfig) -> None:
+def _loss(run: _Run, batch: Batch, generator: torch.Generator, config: TrainingConfig) -> Tensor:
+    return run.model.loss(
+        to_rows(batch.rows),
+        torch.from_numpy(batch.labels),
+        generator=generator,
+        progress=run.step / config.steps,
+    )
+
+
+def _look(run: _Run, validation: list[Batch], config: TrainingConfig) -> None:
     """Measure the validation loss, keep the weights if they are the best, stop if none came."""
     # The noise is the same at each look, so that two looks differ by the weights alone.
     generator = torch.Generator()
     generator.manual_seed(_NOISE_SEED)
     run.model.eval()
     with torch.no_grad():
-        losses = [float(run.model.loss(rows, generator)) for rows in validation]
+        losses = [float(_loss(run, batch, generator, config)) for batch in validation]
     run.model.train()
     loss = sum(losses) / len(losses)
     run.curve.train.append((run.step, sum(run.losses) / max(1, len(run.losses))))
@@ -151,12 +160,12 @@ def _look(run: _Run, validation: list[Rows], config: TrainingConfig) -> None:
         run.done = run.waited >= config.patience
 
 
-def _validation_rows(matrix: Matrix, rows_per_batch: int) -> list[Rows]:
+def _validation_rows(matrix: Matrix, rows_per_batch: int) -> list[Batch]:
     """Validation rows in batches; repeated when few, so that the noise averages out."""
     split = VALIDATION if len(matrix.where(VALIDATION)) else TRAIN
     rows = matrix.sample(split, limit=VALIDATION_ROWS)
     count = max(1, len(rows) // rows_per_batch)
-    batches = [to_rows(matrix.take(part)) for part in _cut(rows, count)]
+    batches = [matrix.batch(part) for part in _cut(rows, count)]
     return batches * max(1, VALIDATION_ROWS // (4 * max(1, len(rows))))
 
 

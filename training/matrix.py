@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ _HEADER = 256
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """Rows of one gradient step and their labels, float64 [n, L], NaN where null."""
+
+    rows: Prepared
+    labels: Array
 
 
 class ArrayWriter:
@@ -120,6 +127,10 @@ class Matrix:
             np.asarray(self.codes[rows], dtype=np.int64),
         )
 
+    def batch(self, rows: Indices) -> Batch:
+        """Some rows with their labels, in memory."""
+        return Batch(self.take(rows), np.asarray(self.labels[rows]))
+
     def blocks(self, split: int, *, rows_per_block: int = 8192) -> Iterator[Prepared]:
         """All rows of a split in their order."""
         rows = self.where(split)
@@ -139,12 +150,13 @@ def cut(rows: Prepared, first: int, last: int) -> Prepared:
     return Prepared(rows.numeric[first:last], rows.ranked[first:last], rows.codes[first:last])
 
 
-def _joined(parts: list[Prepared]) -> Prepared:
-    return Prepared(
-        np.concatenate([part.numeric for part in parts]),
-        np.concatenate([part.ranked for part in parts]),
-        np.concatenate([part.codes for part in parts]),
-    )
+def _part(batch: Batch, first: int, last: int) -> Batch:
+    return Batch(cut(batch.rows, first, last), batch.labels[first:last])
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    rows = Prepared(*map(np.concatenate, zip(*(part.rows for part in parts), strict=True)))
+    return Batch(rows, np.concatenate([part.labels for part in parts]))
 
 
 def _load(path: Path) -> Array:
@@ -168,34 +180,34 @@ class Shuffled:
         # What is left over at the end of an epoch is dropped; it differs from epoch to epoch.
         self.batches_per_epoch = max(1, len(self._rows) // self.rows_per_batch)
         self._group = (-1, -1)
-        self._held: Prepared | None = None
+        self._held: Batch | None = None
 
     def __len__(self) -> int:
         """Training rows."""
         return len(self._rows)
 
-    def batch(self, step: int) -> Prepared:
+    def batch(self, step: int) -> Batch:
         """The rows of gradient step `step`, from 0."""
         epoch, place = divmod(step, self.batches_per_epoch)
         first = place * self.rows_per_batch
         size = ROWS_PER_BLOCK * BLOCKS_IN_MEMORY
-        taken: list[Prepared] = []
+        taken: list[Batch] = []
         last = first + self.rows_per_batch
         while first < last:
             group, inside = divmod(first, size)
             held = self._hold(epoch, group)
-            until = min(inside + last - first, len(held.codes))
-            taken.append(cut(held, inside, until))
+            until = min(inside + last - first, len(held.labels))
+            taken.append(_part(held, inside, until))
             first += until - inside
         return taken[0] if len(taken) == 1 else _joined(taken)
 
-    def _hold(self, epoch: int, group: int) -> Prepared:
+    def _hold(self, epoch: int, group: int) -> Batch:
         if self._held is None or self._group != (epoch, group):
             order = self._order(epoch)[group * BLOCKS_IN_MEMORY : (group + 1) * BLOCKS_IN_MEMORY]
             starts = order[:, None] * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK)
             places = starts[starts < len(self._rows)]
             rows = np.random.default_rng([self._seed, epoch, group]).permutation(self._rows[places])
-            self._held, self._group = self._matrix.take(rows), (epoch, group)
+            self._held, self._group = self._matrix.batch(rows), (epoch, group)
         return self._held
 
     def _order(self, epoch: int) -> Indices:

@@ -38,7 +38,7 @@ def test_files_are_plain_npy_and_mapped(tmp_path):
 def test_an_epoch_shows_each_training_row_at_most_once(tmp_path, rows):
     write(tmp_path, rows=rows)
     batches = Shuffled(Matrix.open(tmp_path), rows_per_batch=64, seed=1)
-    shown = [batches.batch(step).codes[:, 0] for step in range(batches.batches_per_epoch)]
+    shown = [batches.batch(step).rows.codes[:, 0] for step in range(batches.batches_per_epoch)]
     flat = np.concatenate(shown)
     assert len(np.unique(flat)) == len(flat) > len(batches) - 64
     assert (flat % 10 != 0).all()
@@ -51,11 +51,19 @@ def test_a_batch_is_a_function_of_seed_and_step(tmp_path):
     for step in range(1500):
         last = straight.batch(step)
     jumped = Shuffled(matrix, rows_per_batch=128, seed=1).batch(1499)
-    assert np.array_equal(last.codes, jumped.codes)
+    assert np.array_equal(last.rows.codes, jumped.rows.codes)
 
 
 def test_epochs_differ(tmp_path):
     write(tmp_path, rows=2000)
     batches = Shuffled(Matrix.open(tmp_path), rows_per_batch=64, seed=1)
-    again = batches.batch(batches.batches_per_epoch).codes
-    assert not np.array_equal(batches.batch(0).codes, again)
+    again = batches.batch(batches.batches_per_epoch).rows.codes
+    assert not np.array_equal(batches.batch(0).rows.codes, again)
+
+
+def test_labels_stay_with_their_rows(tmp_path):
+    write(tmp_path, rows=70_000)
+    batches = Shuffled(Matrix.open(tmp_path), rows_per_batch=200, seed=1)
+    for step in (0, 326, 327, 1000):  # 327 takes from two groups of blocks
+        batch = batches.batch(step)
+        assert np.array_equal(batch.labels[:, 0], batch.rows.codes[:, 0])
