@@ -34,9 +34,9 @@ from training.preparation import (
     make_split,
     write_matrix,
 )
-from training.recipes import AUTO, CANDIDATES, concrete
+from training.recipes import AUTO, CANDIDATES, check_recipe, concrete
 from training.selection import select
-from training.spec import EncoderSpec, TrainingConfig, TrainingJob, default_dim
+from training.spec import EncoderSpec, NetworkConfig, TrainingConfig, TrainingJob, default_dim
 from training.tensors import replace
 
 FORMAT = 1
@@ -53,14 +53,14 @@ def fit(job: TrainingJob, *, progress: Progress | None = None) -> Checkpoint:
     """Train what `job` asks for, or continue the run of the same job that was killed.
 
     Raises:
-        ConfigError: if there is no such recipe.
+        ConfigError: if there is no such recipe, or it cannot take a choice of the network.
         SchemaError: if a named column is missing, a feature column holds only nulls, or there is
             no usable feature.
         DataError: if the source is missing, empty, too small, or cannot be read.
         PublishError: if the folder of `job.out` cannot be written.
         LockedError: if another process trains for the same `job.out`.
     """
-    concrete(CANDIDATES[0] if job.recipe == AUTO else job.recipe, dim=1)
+    check_recipe(job.recipe, job.network)
     progress = progress or Silent()
     source = open_source(job.source)
     if source.rows < LEAST_ROWS:
@@ -92,6 +92,7 @@ def _train(
             matrix,
             Layout.of(prologue),
             dim=job.dim,
+            network=job.network,
             config=job.training,
             seed=job.seed,
             label=schema.labels[0].name if schema.labels else None,
@@ -120,6 +121,7 @@ def learn(
     layout: Layout,
     *,
     dim: int | None = None,
+    network: NetworkConfig | None = None,
     config: TrainingConfig,
     seed: int = 0,
     label: str | None = None,
@@ -138,7 +140,7 @@ def learn(
     models, history = {}, {}
     for name in names:
         models[name], history[name] = make(
-            concrete(name, dim=width),
+            concrete(name, dim=width, network=network),
             matrix=matrix,
             layout=layout,
             moments=moments,

@@ -3,22 +3,68 @@
 from __future__ import annotations
 
 from pipeline.errors import ConfigError
-from training.spec import EncoderSpec
+from training.spec import EncoderSpec, NetworkConfig
 
 AUTO = "auto"
 
+IDLE: dict[str, tuple[str, object]] = {
+    "hidden": ("trunk", "none"),
+    "decoder_hidden": ("decoder", "linear"),
+    "corruption_rate": ("corruption", "none"),
+    "temperature": ("contrast", 0),
+}
+"""Choices that mean nothing while another choice has a value: the choice, the other, the value."""
 
-def concrete(recipe: str, *, dim: int) -> EncoderSpec:
-    """The row `recipe` for embeddings of width `dim`.
+
+def check_recipe(recipe: str, network: NetworkConfig) -> None:
+    """Refuse a recipe that does not exist and choices that it cannot take.
 
     Raises:
-        ConfigError: if there is no such recipe.
+        ConfigError: saying which.
+    """
+    if recipe != AUTO:
+        concrete(recipe, dim=1, network=network)
+    elif network.model_fields_set:
+        raise ConfigError(
+            f"choices of the network need a recipe that they change, found recipe {AUTO!r} with "
+            f"{_named(network)}; name the recipe, or remove them"
+        )
+
+
+def concrete(recipe: str, *, dim: int, network: NetworkConfig | None = None) -> EncoderSpec:
+    """The row `recipe` for embeddings of width `dim`, with the choices that `network` says.
+
+    Raises:
+        ConfigError: if there is no such recipe, or a choice means nothing to it.
     """
     if recipe not in RECIPES:
         raise ConfigError(
             f"recipe {recipe!r} is unknown; choose one of {', '.join([AUTO, *RECIPES])}"
         )
-    return RECIPES[recipe].model_copy(update={"dim": dim})
+    row, network = RECIPES[recipe], network or NetworkConfig()
+    spec = row.model_copy(update={"dim": dim, **network.model_dump()})
+    if network.model_fields_set and not row.trained:
+        raise ConfigError(
+            f"recipe {recipe!r} has no network to choose, found {_named(network)}; "
+            "name another recipe, or remove them"
+        )
+    for name in sorted(network.model_fields_set & IDLE.keys()):
+        other, value = IDLE[name]
+        if getattr(network, name) and getattr(spec, other) == value:
+            raise ConfigError(
+                f"recipe {recipe!r} has {other} = {value!r}, with which {name} means nothing; "
+                f"choose another {other}, or remove {name}"
+            )
+    if spec.trunk == spec.start == "none":
+        raise ConfigError(
+            f"recipe {recipe!r} needs a way from columns to code, found trunk = 'none' and "
+            "start = 'none'; choose another trunk or start"
+        )
+    return spec
+
+
+def _named(network: NetworkConfig) -> str:
+    return ", ".join(sorted(network.model_fields_set))
 
 
 RECIPES: dict[str, EncoderSpec] = {

@@ -5,9 +5,9 @@ Imports neither torch nor pyarrow, so that the command line can build its option
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline.config import ColumnOverride, Config, LocalText, LocationText
 
@@ -19,6 +19,7 @@ Decoder = Literal["linear", "mlp"]
 Corruption = Literal["none", "swap", "mask", "gaussian"]
 Penalty = Literal["none"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
+Widths = tuple[Annotated[int, Field(ge=1)], ...]
 
 
 class TrainingConfig(Config):
@@ -52,6 +53,49 @@ class TrainingConfig(Config):
     threads: int = Field(default=1, ge=1, le=2, description="Threads torch computes with.")
 
 
+class Choices(Config):
+    """One choice along each axis of the family (DESIGN §4)."""
+
+    view: View = Field(
+        default="standardised", description="Views of the numbers that the encoder reads."
+    )
+    trunk: Trunk = Field(default="none", description="Network between the inputs and the code.")
+    hidden: Widths = Field(default=(), description="Widths of the trunk's hidden layers.")
+    category_width: int = Field(
+        default=0, ge=0, description="Learnt features per category column, beside the linear ones."
+    )
+    latent: Latent = Field(default="point", description="Distribution of the code.")
+    start: Start = Field(
+        default="principal",
+        description="Linear path from inputs to code: principal components, random, or none.",
+    )
+    decoder: Decoder = Field(default="linear", description="Form of the decoder.")
+    decoder_hidden: Widths = Field(
+        default=(), description="Widths of an mlp decoder's hidden layers."
+    )
+    corruption: Corruption = Field(default="none", description="Noise put on the inputs.")
+    corruption_rate: float = Field(
+        default=0.0, ge=0, le=1, description="Share of columns hit (gaussian: its deviation)."
+    )
+    unknown_rate: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of category cells turned into 'unknown'."
+    )
+    contrast: float = Field(
+        default=0.0, ge=0, description="Weight of InfoNCE between two corruptions of a row."
+    )
+    temperature: float = Field(default=0.3, gt=0, description="Temperature of InfoNCE.")
+    penalty: Penalty = Field(default="none", description="Penalty on the layer before the code.")
+    schedule: Schedule = Field(default="one_cycle", description="Course of the learning rate.")
+
+
+class NetworkConfig(Choices):
+    """Choices instead of a recipe's own: only those that were said count, and are written out."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if name in self.model_fields_set}
+
+
 class TrainingJob(Config):
     """One training run: where the rows are, what the columns mean, where the bundle goes."""
 
@@ -81,43 +125,16 @@ class TrainingJob(Config):
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="Budget and optimiser."
     )
+    network: NetworkConfig = Field(
+        default_factory=NetworkConfig, description="Choices instead of the recipe's own."
+    )
 
 
-class EncoderSpec(Config):
-    """One row of choices, one per axis of the family (DESIGN §4), with its width."""
+class EncoderSpec(Choices):
+    """One row of choices under its name, with the width of the embedding."""
 
     recipe: str = Field(description="Name of the row in `training.recipes.RECIPES`.")
     dim: int = Field(ge=1, description="Width of the embedding.")
-    view: View = Field(
-        default="standardised", description="Views of the numbers that the encoder reads."
-    )
-    trunk: Trunk = Field(default="none", description="Network between the inputs and the code.")
-    hidden: tuple[int, ...] = Field(default=(), description="Widths of the trunk's hidden layers.")
-    category_width: int = Field(
-        default=0, ge=0, description="Learnt features per category column, beside the linear ones."
-    )
-    latent: Latent = Field(default="point", description="Distribution of the code.")
-    start: Start = Field(
-        default="principal",
-        description="Linear path from inputs to code: principal components, random, or none.",
-    )
-    decoder: Decoder = Field(default="linear", description="Form of the decoder.")
-    decoder_hidden: tuple[int, ...] = Field(
-        default=(), description="Widths of an mlp decoder's hidden layers."
-    )
-    corruption: Corruption = Field(default="none", description="Noise put on the inputs.")
-    corruption_rate: float = Field(
-        default=0.0, ge=0, le=1, description="Share of columns hit (gaussian: its deviation)."
-    )
-    unknown_rate: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of category cells turned into 'unknown'."
-    )
-    contrast: float = Field(
-        default=0.0, ge=0, description="Weight of InfoNCE between two corruptions of a row."
-    )
-    temperature: float = Field(default=0.3, gt=0, description="Temperature of InfoNCE.")
-    penalty: Penalty = Field(default="none", description="Penalty on the layer before the code.")
-    schedule: Schedule = Field(default="one_cycle", description="Course of the learning rate.")
     trained: bool = Field(
         default=True, description="False: everything is closed form, no gradient step is made."
     )

@@ -21,6 +21,8 @@ def written(folder: Path, text: str) -> Path:
         (TRAIN + "dimm = 3\n", "$.train.dimm"),
         (TRAIN + "dim = 0\n", "$.train.dim"),
         (TRAIN + "[train.training]\nstepz = 3\n", "$.train.training.stepz"),
+        (TRAIN + "[train.network]\nwidths = [3]\n", "$.train.network.widths"),
+        (TRAIN + "[train.network]\nhidden = [0]\n", "$.train.network.hidden.0"),
         (TRAIN + '[train.columns.age]\nkind = "colour"\n', "$.train.columns.age.kind"),
         (EMBED + 'memory = "much"\n', "$.embed.memory"),
         ("[trian]\n", "$.trian"),

@@ -8,8 +8,8 @@ import torch
 
 from pipeline.errors import ConfigError
 from training.candidates import embed_rows, make
-from training.recipes import CANDIDATES, RECIPES, concrete
-from training.spec import TrainingConfig
+from training.recipes import CANDIDATES, RECIPES, check_recipe, concrete
+from training.spec import NetworkConfig, TrainingConfig, TrainingJob
 
 CONFIG = TrainingConfig(steps=120, rows_per_batch=64, evaluate_every=30, checkpoint_every=30)
 TRAINED = [name for name, spec in RECIPES.items() if spec.trained]
@@ -132,6 +132,39 @@ def test_a_killed_run_ends_like_one_that_was_not(rows, recipe, tmp_path):
     resumed = build(rows, recipe, state_path=state)[0]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_choices_of_the_network_replace_the_recipes_own():
+    network = NetworkConfig(hidden=(1000, 500, 250), corruption="mask")
+    spec = concrete("denoising", dim=30, network=network)
+    own = concrete("denoising", dim=30)
+    changed = {"hidden": (1000, 500, 250), "corruption": "mask"}
+    assert spec == own.model_copy(update=changed)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "choices", "message"),
+    [
+        ("auto", {"hidden": (8,)}, "need a recipe that they change, found recipe 'auto' with hid"),
+        ("linear", {"hidden": (8,)}, "'linear' has no network to choose, found hidden"),
+        ("joint", {"decoder_hidden": (8,)}, "has decoder = 'linear', with which decoder_hidden"),
+        ("plain", {"corruption_rate": 0.2}, "has corruption = 'none', with which corruption_rate"),
+        ("plain", {"trunk": "none"}, "needs a way from columns to code"),
+    ],
+)
+def test_a_choice_that_means_nothing_is_refused(recipe, choices, message):
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(recipe, NetworkConfig(**choices))
+
+
+def test_a_job_that_was_written_and_read_asks_for_the_same_network():
+    job = TrainingJob(source="a", out="b", recipe="plain", network={"hidden": []})
+    again = TrainingJob.model_validate_json(job.model_dump_json())
+    assert (
+        job.model_dump_json()
+        != job.model_copy(update={"network": NetworkConfig()}).model_dump_json()
+    )
+    assert concrete("plain", dim=2, network=again.network).hidden == ()
 
 
 def test_auto_starts_from_linear():
