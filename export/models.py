@@ -103,7 +103,13 @@ def scorer(prologue: onnx.ModelProto, network: onnx.ModelProto, *, dim: int) -> 
 def decoder(
     network: onnx.ModelProto, inverse: onnx.ModelProto, *, shape: Widths, dim: int
 ) -> onnx.ModelProto:
-    """``embedding`` float32 [batch, dim] → the raw columns by name.
+    """``embedding`` float32 [batch, dim], and conditions → the raw columns by name.
+
+    A recipe with conditions reads each of them as one more input, by the column's own name and
+    type, raw as in ``encoder.onnx`` (the manifest's `conditions` names them): the condition columns
+    of the schema, or else the label. They are given, so they are no outputs. A null, or a value
+    that training never saw, stands for "not known": what comes out then follows the whole table.
+    A label is text where its column is, else a float64 (its own value; booleans 0 and 1).
 
     In between, the prepared reconstruction keeps the traced outputs' names.
     """

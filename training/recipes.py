@@ -12,6 +12,9 @@ IDLE: dict[str, tuple[str, object]] = {
     "decoder_hidden": ("decoder", "linear"),
     "corruption_rate": ("corruption", "none"),
     "temperature": ("contrast", 0),
+    "kl_weight": ("latent", "point"),
+    "free_bits": ("latent", "point"),
+    "warm_up": ("latent", "point"),
 }
 """Choices that mean nothing while another choice has a value: the choice, the other, the value."""
 

@@ -13,7 +13,9 @@ from pipeline.config import ColumnOverride, Config, LocalText, LocationText
 
 View = Literal["standardised", "ranked", "both"]
 Trunk = Literal["none", "dense"]
-Latent = Literal["point"]
+Latent = Literal["point", "gaussian"]
+Numbers = Literal["gaussian", "bernoulli"]
+Condition = Literal["none", "columns", "label"]
 Start = Literal["principal", "random", "none"]
 Decoder = Literal["linear", "mlp"]
 Corruption = Literal["none", "swap", "mask", "gaussian"]
@@ -65,6 +67,23 @@ class Choices(Config):
         default=0, ge=0, description="Learnt features per category column, beside the linear ones."
     )
     latent: Latent = Field(default="point", description="Distribution of the code.")
+    kl_weight: float = Field(
+        default=1.0, ge=0, description="Weight of a gaussian latent's KL divergence from N(0, I)."
+    )
+    free_bits: float = Field(
+        default=0.0, ge=0, description="Nats of KL divergence that each unit has for nothing."
+    )
+    warm_up: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the run in which the KL weight rises from 0."
+    )
+    numbers: Numbers = Field(
+        default="gaussian",
+        description="Likelihood of numbers; bernoulli: shares between least and greatest value.",
+    )
+    condition: Condition = Field(
+        default="none",
+        description="What the decoder is told beside the code; columns enter the encoder as well.",
+    )
     start: Start = Field(
         default="principal",
         description="Linear path from inputs to code: principal components, random, or none.",
