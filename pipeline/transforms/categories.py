@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,16 @@ Value = str | int
 
 @dataclass(frozen=True)
 class Category:
-    """The fitted values of one category column, most frequent first."""
+    """The fitted values of one category column, most frequent first.
+
+    `shares` are those of the training rows: null, rare, then each class of a kept value.
+    """
 
     column: str
     text: bool
     kept: tuple[Value, ...]
     rare: tuple[Value, ...]
+    shares: tuple[float, ...] = ()
 
     @property
     def cardinality(self) -> int:
@@ -62,14 +66,17 @@ class CategoryFit:
     def __init__(self, names: Sequence[str], text: Sequence[bool]) -> None:
         self._names, self._text = names, text
         self._counts: list[Counter[Value]] = [Counter() for _ in names]
+        self._valid = [0 for _ in names]
         self._rows = 0
 
     def add(self, arrays: Sequence[pa.Array]) -> None:
         """Take in the columns of one batch."""
         self._rows += len(arrays[0]) if arrays else 0
-        for name, counter, array in zip(self._names, self._counts, arrays, strict=True):
+        columns = zip(self._names, self._counts, arrays, strict=True)
+        for place, (name, counter, array) in enumerate(columns):
             for value, count in _value_counts(name, array):
                 counter[value] += count
+                self._valid[place] += count
             if len(counter) > _MAX_COUNTED:
                 kept = counter.most_common(_MAX_COUNTED // 2)
                 counter.clear()
@@ -84,10 +91,17 @@ class CategoryFit:
         least = max(2, min(ENOUGH, -(-self._rows // 10_000)))
         return Categories(
             tuple(
-                _category(name, text, counter, least)
-                for name, text, counter in zip(self._names, self._text, self._counts, strict=True)
+                self._with_shares(place, _category(name, text, self._counts[place], least))
+                for place, (name, text) in enumerate(zip(self._names, self._text, strict=True))
             )
         )
+
+    def _with_shares(self, place: int, category: Category) -> Category:
+        """The shares of all classes; what is told apart by no class of its own is rare."""
+        rows, counts = max(1, self._rows), self._counts[place]
+        own = [counts[value] for value in category.kept[: category.classes - FIRST]]
+        found = [self._rows - self._valid[place], self._valid[place] - sum(own), *own]
+        return replace(category, shares=tuple(count / rows for count in found))
 
     def distinct(self, index: int) -> int:
         """Number of different values counted in one column, nulls left out."""
