@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -138,11 +139,60 @@ Kind = Literal["number", "category", "boolean", "timestamp", "vector", "image"]
 Role = Literal["feature", "key", "event_time", "label", "condition", "ignore"]
 
 
-class ColumnOverride(Config):
+Channels = Literal["first", "last"]
+_MOST_COLOURS = 4
+
+
+class ImageAxes(Config):
+    """The axes of an image before its elements were laid in a row, as a project file says them."""
+
+    shape: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=2**16)], ...] | None,
+        Field(
+            min_length=2,
+            max_length=3,
+            description="Axes of an image: [height, width], or three of which one are channels.",
+        ),
+    ] = None
+    channels: Annotated[
+        Channels,
+        Field(description="Which axis are channels: [channels, height, width], or the last one."),
+    ] = "first"
+
+    @model_validator(mode="after")
+    def _is_not_the_other_way(self) -> Self:
+        shape = self.shape or ()
+        if len(shape) == 3 and self.channels == "first" and shape[2] <= _MOST_COLOURS < shape[0]:
+            raise ValueError(
+                f"shape {list(shape)} must be [channels, height, width] but looks the other way; "
+                'say channels = "last" for [height, width, channels]'
+            )
+        return self
+
+
+class ColumnOverride(ImageAxes):
     """What a project file says of one column where the guess from the table is not wanted."""
 
     kind: Annotated[Kind | None, Field(description="What the values mean.")] = None
     role: Annotated[Role | None, Field(description="What the column is for.")] = None
+
+    @model_validator(mode="after")
+    def _only_images_have_axes(self) -> Self:
+        if self.shape is not None and self.kind != "image":
+            raise ValueError('a shape needs kind = "image"; add it or leave the shape out')
+        return self
+
+
+class PixelColumns(ImageAxes):
+    """An image whose elements are columns of their own, as a project file says it."""
+
+    columns: Annotated[
+        tuple[str, ...],
+        Field(
+            min_length=1,
+            description="Names or patterns (pixel_*) of its columns, element by element.",
+        ),
+    ]
 
 
 def _duration(text: str) -> str:

@@ -10,12 +10,15 @@ import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.types as pt
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
-from pipeline.config import ColumnOverride, Config, Kind, Role
+from pipeline.config import ColumnOverride, Config, Kind, PixelColumns, Role
 from pipeline.errors import SchemaError
+from pipeline.images import ImageShape, PixelImage, pixel_image, shape_of
 
 OUTPUT_NAMES = ("embedding", "reconstruction_error")
 # A table that shares nothing with its contract is told at once: comparing spellings takes time with
@@ -28,7 +31,8 @@ class Column(Config):
     """One column of the contract.
 
     `kind` is None for keys, labels and ignored columns whose type has no meaning as a feature.
-    `type` is the Arrow type as text; `length` counts the elements of a vector.
+    `type` is the Arrow type as text; `length` counts the elements of a vector, and `shape` says how
+    those of an image lie.
     """
 
     name: str
@@ -36,12 +40,25 @@ class Column(Config):
     role: Role
     type: str
     length: int | None = None
+    shape: ImageShape | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_shape(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_empty(dump(self), "shape")
 
 
 class FeatureSchema(Config):
-    """The columns of a table in their order, each with a kind and a role."""
+    """The columns of a table in their order, each with a kind and a role.
+
+    `images` are those whose elements are columns of their own.
+    """
 
     columns: tuple[Column, ...]
+    images: tuple[PixelImage, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_empty_images(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_empty(dump(self), "images")
 
     def with_role(self, *roles: Role) -> tuple[Column, ...]:
         """The columns that have one of `roles`, in table order."""
@@ -72,6 +89,12 @@ class FeatureSchema(Config):
         return tuple(column for column in self.features if column.kind in kinds)
 
     @property
+    def shapes(self) -> dict[str, ImageShape]:
+        """The shape of every image by its name: columns of kind image, then `images`."""
+        columns = {column.name: column.shape for column in self.by_kind("image") if column.shape}
+        return columns | {image.name: image.shape for image in self.images}
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 of the contract, as hexadecimal text."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
@@ -79,6 +102,11 @@ class FeatureSchema(Config):
     def __getitem__(self, name: str) -> Column:
         """The column called `name`."""
         return next(column for column in self.columns if column.name == name)
+
+
+def _without_empty(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Contracts without images keep the text, and so the hash, that they had before images."""
+    return {key: value for key, value in values.items() if key != name or value}
 
 
 def infer(
@@ -90,11 +118,12 @@ def infer(
     event_time: str | None = None,
     ignore: Sequence[str] = (),
     overrides: Mapping[str, ColumnOverride] | None = None,
+    images: Mapping[str, PixelColumns] | None = None,
 ) -> FeatureSchema:
     """The contract of a table from its footers (`arrow_schema`) and some rows (`sample`).
 
     Columns of types that have no meaning as a feature (structs, binaries, lists of changing
-    length) get the role ``ignore``; `overrides` win over every guess.
+    length) get the role ``ignore``; `overrides` win over every guess. `images` are made of columns.
 
     Raises:
         SchemaError: if a named column is missing, a kind does not fit a type, a name is unusable,
@@ -116,10 +145,12 @@ def infer(
     columns = []
     for field in arrow_schema:
         said = overrides.get(field.name, ColumnOverride())
-        column, problem = _infer_column(field, sample, said.kind, asked.get(field.name))
+        column, problem = _infer_column(field, sample, said, asked.get(field.name))
         columns.append(column)
         problems += [problem] if problem else []
-    schema = FeatureSchema(columns=tuple(columns))
+    found, wrong = _infer_images(images or {}, columns)
+    problems += wrong
+    schema = FeatureSchema(columns=tuple(columns), images=found)
     problems += _unusable_names(arrow_schema.names, schema)
     if not problems and not schema.features:
         problems.append(
@@ -131,10 +162,31 @@ def infer(
     return schema
 
 
+def _infer_images(
+    said: Mapping[str, PixelColumns], columns: Sequence[Column]
+) -> tuple[tuple[PixelImage, ...], list[str]]:
+    names = [column.name for column in columns]
+    pixels = [
+        column.name
+        for column in columns
+        if column.role == "feature" and column.kind in ("number", "boolean")
+    ]
+    made = [pixel_image(name, one, pixels=pixels, names=names) for name, one in said.items()]
+    found = tuple(image for image, _ in made if image is not None)
+    shared = Counter(column for image in found for column in image.columns)
+    problems = [problem for _, problem in made if problem]
+    problems += [
+        f"column '{name}' is in {count} images; one column is one element of one image"
+        for name, count in shared.items()
+        if count > 1
+    ][:1]
+    return found, problems
+
+
 def _infer_column(
-    field: pa.Field, sample: pa.Table, kind: Kind | None, role: Role | None
+    field: pa.Field, sample: pa.Table, said: ColumnOverride, role: Role | None
 ) -> tuple[Column, str | None]:
-    type_, problem = value_type(field.type), None
+    type_, problem, kind, shape = value_type(field.type), None, said.kind, None
     possible, length = kinds_of(type_), vector_length(type_, sample, field.name)
     if possible[:1] == ("vector",) and length is None:
         possible = ()
@@ -144,6 +196,8 @@ def _infer_column(
             f"possible: {', '.join(possible) or 'none'}"
         )
     found = kind or next(iter(possible), None)
+    if kind == "image" and length is not None and not problem:
+        shape, problem = shape_of(said, elements=length, what=f"column '{field.name}'")
     if role == "event_time" and found != "timestamp":
         problem = f"event time '{field.name}' must be a timestamp or date, found {type_}"
     if role == "key" and pt.is_nested(type_):
@@ -160,8 +214,9 @@ def _infer_column(
         role=role,
         type=str(type_),
         length=length if found in ("vector", "image") else None,
+        shape=shape,
     )
-    return column, problem
+    return column, problem or None
 
 
 def _unusable_names(names: Sequence[str], schema: FeatureSchema) -> list[str]:

@@ -51,6 +51,7 @@ def infer_schema(job: TrainingJob, source: Source) -> FeatureSchema:
         event_time=job.event_time,
         ignore=job.ignore,
         overrides=job.columns,
+        images=job.images,
     )
 
 

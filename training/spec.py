@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from pipeline.config import ColumnOverride, Config, LocalText, LocationText
+from pipeline.config import ColumnOverride, Config, LocalText, LocationText, PixelColumns
 
 View = Literal["standardised", "ranked", "both"]
 Trunk = Literal["none", "dense"]
@@ -19,7 +19,8 @@ Condition = Literal["none", "columns", "label"]
 Start = Literal["principal", "random", "none"]
 Decoder = Literal["linear", "mlp"]
 Corruption = Literal["none", "swap", "mask", "gaussian"]
-Penalty = Literal["none"]
+Penalty = Literal["none", "kl", "l1"]
+Pretraining = Literal["none", "greedy"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
 
@@ -104,6 +105,17 @@ class Choices(Config):
     )
     temperature: float = Field(default=0.3, gt=0, description="Temperature of InfoNCE.")
     penalty: Penalty = Field(default="none", description="Penalty on the layer before the code.")
+    penalty_weight: float = Field(default=0.0, ge=0, description="Weight of the penalty.")
+    target_activation: float = Field(
+        default=0.05, gt=0, lt=1, description="Mean activation that the penalty kl asks for."
+    )
+    pretraining: Pretraining = Field(
+        default="none", description="greedy: layer by layer before all of them together."
+    )
+    layer_corruption: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(
+        default=(),
+        description="Share of each hidden layer's outputs hidden from the next in pretraining.",
+    )
     schedule: Schedule = Field(default="one_cycle", description="Course of the learning rate.")
 
 
@@ -140,6 +152,9 @@ class TrainingJob(Config):
     seed: int = Field(default=0, ge=0, description="Seed of split, weights, batches and noise.")
     columns: dict[str, ColumnOverride] = Field(
         default_factory=dict, description="Kind or role by column name, instead of the guess."
+    )
+    images: dict[str, PixelColumns] = Field(
+        default_factory=dict, description="Images whose pixels are columns, by a name for each."
     )
     training: TrainingConfig = Field(
         default_factory=TrainingConfig, description="Budget and optimiser."

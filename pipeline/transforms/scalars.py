@@ -9,7 +9,8 @@ Only operators whose result does not depend on the batch are used: no Log, no fl
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from pydantic import TypeAdapter
 
 from pipeline.feed import NULL_INT
 from pipeline.graph import BOOL, DOUBLE, FLOAT, INT64, GraphBuilder
-from pipeline.transforms import rank_gauss
+from pipeline.transforms import marginals, rank_gauss
+from pipeline.transforms.marginals import Marginal
 from pipeline.transforms.rank_gauss import HUGE, NO_CURVE, Curve, limits
-from pipeline.transforms.statistics import Moments, RowSample
+from pipeline.transforms.statistics import Moments, RowSample, common_deviation
 
 CLIP = 5.0
 _DAY = 86_400_000_000
@@ -36,7 +38,7 @@ class Scalar:
 
     `missing` is the share of null cells, `deviation` 0 where the column is constant. `knots` and
     `levels` define the rank-gauss view (empty: no such view). `cycles` names the cycles in which
-    a time column varies.
+    a time column varies. `marginal` is how numbers and times are distributed.
     """
 
     column: str
@@ -48,6 +50,7 @@ class Scalar:
     knots: tuple[float, ...] = ()
     levels: tuple[float, ...] = ()
     cycles: tuple[str, ...] = ()
+    marginal: Marginal = field(default_factory=Marginal)
 
 
 class ScalarFit:
@@ -82,6 +85,7 @@ class ScalarFit:
             knots=curve.knots,
             levels=curve.levels,
             cycles=_varying_cycles(values) if kind == "timestamp" else (),
+            marginal=Marginal() if kind == "boolean" else marginals.fit(values, kind=kind),
         )
 
 
@@ -221,6 +225,17 @@ class Scalars:
                 g.output(g("Cast", within, to=INT64), column.column, INT64, ["batch"])
             else:
                 g.output(value, column.column, DOUBLE, ["batch"])
+
+    def with_image(self, names: Collection[str]) -> Scalars:
+        """The same, the columns `names` being elements of one image: one scale, no other view."""
+        own = {column.column: column for column in self.columns if column.column in names}
+        whole = common_deviation(np.array([column.deviation for column in own.values()]))
+        made = {
+            name: replace(column, deviation=whole, knots=(), levels=())
+            for name, column in own.items()
+            if column.deviation
+        }
+        return Scalars(tuple(made.get(column.column, column) for column in self.columns))
 
     def to_json(self) -> list[dict[str, Any]]:
         """The fitted statistics as plain data."""

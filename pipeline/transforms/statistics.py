@@ -53,6 +53,14 @@ class Moments:
         return np.where(deviation > noise, deviation, 0.0)
 
 
+def common_deviation(deviation: Floats) -> float:
+    """Root mean square of the elements' deviations: the one scale of an image.
+
+    Neighbours in an image must stay comparable, and what hardly varies must stay faint.
+    """
+    return float(np.sqrt(np.mean(deviation**2)))
+
+
 class RowSample:
     """A uniform sample of the rows of a stream, the same for any division into blocks.
 

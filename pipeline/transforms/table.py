@@ -28,7 +28,10 @@ class TableFit:
         self._categories = schema.by_kind("category")
         names = [c.name for c in self._categories]
         self._counts = CategoryFit(names, ["string" in c.type for c in self._categories])
-        self._vectors = {c.name: VectorFit(c.name, int(c.length or 0)) for c in self._lists()}
+        self._vectors = {
+            c.name: VectorFit(c.name, int(c.length or 0), image=c.shape is not None)
+            for c in self._lists()
+        }
 
     def _lists(self) -> tuple[Column, ...]:
         return self._schema.by_kind("vector", "image")
@@ -63,6 +66,8 @@ class TableFit:
             )
         vectors = Vectors(tuple(fit.finish() for fit in self._vectors.values()))
         scalars = self._scalars.finish()
+        for image in self._schema.images:
+            scalars = scalars.with_image(frozenset(image.columns))
         lists = any(any(vector.scale) or 0 < vector.missing < 1 for vector in vectors.columns)
         texts = any(map(self._varies, range(len(self._categories))))
         if not (scalars.views() or lists or texts):

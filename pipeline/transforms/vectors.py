@@ -1,4 +1,4 @@
-"""Vectors: fixed-size lists of numbers, each element standardised."""
+"""Vectors: fixed-size lists of numbers, each element standardised; images by one common scale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from pipeline.graph import FLOAT, GraphBuilder
 from pipeline.transforms.scalars import CLIP
-from pipeline.transforms.statistics import Moments
+from pipeline.transforms.statistics import Moments, common_deviation
 
 # An element that hardly varies is not blown up beyond a tenth of what its neighbours vary.
 SMALLEST_SHARE = 0.1
@@ -36,8 +36,8 @@ class Vector:
 class VectorFit:
     """Accumulates what one `Vector` needs from a stream of blocks."""
 
-    def __init__(self, name: str, length: int) -> None:
-        self._name = name
+    def __init__(self, name: str, length: int, *, image: bool = False) -> None:
+        self._name, self._image = name, image
         self._moments = Moments(length)
         self._absent = 0
 
@@ -49,8 +49,10 @@ class VectorFit:
     def finish(self) -> Vector:
         """The fitted statistics."""
         deviation = self._moments.deviation
-        least = SMALLEST_SHARE * float(np.sqrt(np.mean(deviation**2)))
-        scale = np.where(deviation > 0, np.maximum(deviation, least), 0.0)
+        whole = common_deviation(deviation)
+        least = whole if self._image else SMALLEST_SHARE * whole
+        most = whole if self._image else np.inf
+        scale = np.where(deviation > 0, np.clip(deviation, least, most), 0.0)
         share = self._absent / self._moments.rows if self._moments.rows else 0.0
         mean = self._moments.mean
         return Vector(self._name, tuple(mean.tolist()), tuple(scale.tolist()), share)
