@@ -10,6 +10,7 @@ from training.corruption import Corruptor, Rows
 from training.latents import LATENTS
 from training.layout import Layout
 from training.likelihoods import Decoded, Likelihood
+from training.penalties import PENALTIES, Encoded
 from training.spec import EncoderSpec
 from training.trunks import TRUNKS, dense, fresh, silence
 
@@ -95,15 +96,27 @@ class Autoencoder(nn.Module):
 
     def raw_code(self, numeric: Tensor, ranked: Tensor, codes: Tensor) -> Tensor:
         """Code before the standardising affine, [N, d]."""
+        inputs = self.inputs(numeric, ranked, codes)
+        paths: list[Tensor] = [part(inputs) for part in (self.path, self.trunk) if part is not None]
+        return paths[0] if len(paths) == 1 else paths[0] + paths[1]
+
+    def encode(self, rows: Rows) -> Encoded:
+        """What `raw_code` gives, with what it came from; the trunk must be a dense one."""
+        inputs = self.inputs(*rows)
+        assert isinstance(self.trunk, nn.Sequential)
+        hidden = self.trunk[:-2](inputs)
+        code = self.trunk[-2:](hidden)
+        return Encoded(inputs, hidden, code if self.path is None else code + self.path(inputs))
+
+    def inputs(self, numeric: Tensor, ranked: Tensor, codes: Tensor) -> Tensor:
+        """The matrix that path and trunk read, [N, W]."""
         parts = [numeric] if self.numbers else []
         if self.reads_ranked:
             parts.append(ranked)
         if self.layout.cardinalities:
             cells = self.table(codes + self.offsets)
             parts.append(cells.reshape(-1, len(self.layout.cardinalities) * self.cell_width))
-        inputs = torch.cat(parts, dim=1)
-        paths: list[Tensor] = [part(inputs) for part in (self.path, self.trunk) if part is not None]
-        return paths[0] if len(paths) == 1 else paths[0] + paths[1]
+        return torch.cat(parts, dim=1)
 
     def loss(
         self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
@@ -116,12 +129,21 @@ class Autoencoder(nn.Module):
         other among the batch (InfoNCE; SCARF, arXiv 2106.15147, equation 1).
         """
         noisy = [self.corruptor(rows, generator) for _ in range(2 if self.head else 1)]
-        raw = self.raw_code(*(torch.cat(parts) for parts in zip(*noisy, strict=True)))
+        raw, penalty = self._encoded(Rows(*map(torch.cat, zip(*noisy, strict=True))))
         count = len(rows.codes)
-        loss = self.likelihood.loss(self.decoder(raw[:count]), rows)
+        loss = self.likelihood.loss(self.decoder(raw[:count]), rows) + penalty
         if self.head is None:
             return loss
         return loss + self.spec.contrast * self._contrast(self.head(raw))
+
+    def _encoded(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Raw code [N, d] and weighted penalty, a scalar."""
+        penalise = PENALTIES[self.spec.penalty]
+        if penalise is None:
+            raw = self.raw_code(*rows)
+            return raw, raw.new_zeros(())
+        encoded = self.encode(rows)
+        return encoded.code, self.spec.penalty_weight * penalise(encoded, self.spec)
 
     def _contrast(self, projected: Tensor) -> Tensor:
         first, second = F.normalize(projected, dim=1).chunk(2)

@@ -54,7 +54,14 @@ def make(
     history: dict[str, Any] = {}
     if spec.trained:
         curve = train(
-            model, matrix, config=config, seed=seed, state_path=state_path, progress=progress
+            model,
+            matrix,
+            name=f"train {spec.recipe}",
+            schedule=spec.schedule,
+            config=config,
+            seed=seed,
+            state_path=state_path,
+            progress=progress,
         )
         history = curve.to_json()
     settle_unseen(model, moments)

@@ -3,24 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.progress import Progress
 from pipeline.prologue import Prepared
-from training.autoencoder import Autoencoder
 from training.corruption import Rows
 from training.matrix import TRAIN, VALIDATION, Batch, Matrix, Shuffled
 from training.schedule import SCHEDULES
-from training.spec import TrainingConfig
+from training.spec import Schedule, TrainingConfig
 from training.tensors import read_tensors, write_tensors
 
 VALIDATION_ROWS = 4096
 _NOISE_SEED = 20_051
+
+
+class Learner(Protocol):
+    """A module that knows its own loss: the whole network, or a layer of it."""
+
+    def loss(
+        self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
+    ) -> Tensor:
+        """The scalar that training lowers; see `Autoencoder.loss`."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is trained."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take a checkpoint's state."""
+
+    def train(self) -> Any:
+        """Begin training."""
+
+    def eval(self) -> Any:
+        """End training."""
 
 
 @dataclass
@@ -46,7 +70,8 @@ class Curve:
 class _Run:
     """What changes while training, all of it saved in a checkpoint."""
 
-    model: Autoencoder
+    model: Learner
+    schedule: Schedule
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     best: dict[str, Tensor]
@@ -59,9 +84,11 @@ class _Run:
 
 
 def train(
-    model: Autoencoder,
+    model: Learner,
     matrix: Matrix,
     *,
+    name: str,
+    schedule: Schedule,
     config: TrainingConfig,
     seed: int,
     state_path: Path | None = None,
@@ -69,16 +96,18 @@ def train(
 ) -> Curve:
     """Train `model` in place; it ends with the weights of the best validation loss.
 
+    `name` is what the progress shows, `schedule` the course of the learning rate.
+
     With a `state_path` the run is checkpointed there and, when the file exists, continued: the
     result is the same as that of a run that was never stopped.
     """
     batches = Shuffled(matrix, rows_per_batch=config.rows_per_batch, seed=seed)
-    run = _begin(model, config, seed)
+    run = _begin(model, schedule, config, seed)
     if state_path is not None and state_path.exists():
         _restore(run, state_path)
     validation = _validation_rows(matrix, batches.rows_per_batch)
     if progress is not None:
-        progress.start(f"train {model.spec.recipe}", config.steps)
+        progress.start(name, config.steps)
         progress.advance(run.step)
     started, begun, first = time.perf_counter(), run.curve.seconds, run.step
     while not run.done:
@@ -105,18 +134,18 @@ def to_rows(prepared: Prepared) -> Rows:
     return Rows(*(torch.from_numpy(part) for part in prepared))
 
 
-def _begin(model: Autoencoder, config: TrainingConfig, seed: int) -> _Run:
+def _begin(model: Learner, schedule: Schedule, config: TrainingConfig, seed: int) -> _Run:
     model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     generator = torch.Generator()
     generator.manual_seed(seed)
-    return _Run(model, optimizer, generator, best=_copy(model.state_dict()))
+    return _Run(model, schedule, optimizer, generator, best=_copy(model.state_dict()))
 
 
 def _step(run: _Run, batches: Shuffled, config: TrainingConfig) -> float:
-    share = SCHEDULES[run.model.spec.schedule](run.step / config.steps)
+    share = SCHEDULES[run.schedule](run.step / config.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = config.learning_rate * share
     loss = _loss(run, batches.batch(run.step), run.generator, config)
