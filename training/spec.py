@@ -22,6 +22,7 @@ Corruption = Literal["none", "swap", "mask", "gaussian"]
 Penalty = Literal["none", "kl", "l1"]
 Pretraining = Literal["none", "greedy"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
+Target = Literal["none", "joint", "fine_tuned"]
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
 
 
@@ -117,6 +118,26 @@ class Choices(Config):
         description="Share of each hidden layer's outputs hidden from the next in pretraining.",
     )
     schedule: Schedule = Field(default="one_cycle", description="Course of the learning rate.")
+    target: Target = Field(
+        default="none",
+        description="Learning from labels: with the reconstruction, or after half of the run.",
+    )
+    target_weight: float = Field(
+        default=1.0, gt=0, description="Weight of the labels beside the reconstruction's 1."
+    )
+    knots: int = Field(
+        default=0, ge=0, le=64, description="Piecewise-linear features per ranked number."
+    )
+    members: int = Field(
+        default=1, ge=1, le=64, description="Dense trunks of `hidden` whose codes are averaged."
+    )
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of hidden units dropped while training."
+    )
+    screened: bool = Field(
+        default=False,
+        description="Columns that tell no more of the labels than their shuffled copies are shut.",
+    )
 
 
 class NetworkConfig(Choices):
@@ -145,6 +166,9 @@ class TrainingJob(Config):
     label: tuple[str, ...] = Field(
         default=(), description="Columns to probe with; never a feature of the encoder."
     )
+    use_label: bool = Field(
+        default=False, description="Let the encoder learn from the labels; rows may lack them."
+    )
     event_time: str | None = Field(
         default=None, description="Timestamp of the row; the split is then made by time."
     )
@@ -164,11 +188,30 @@ class TrainingJob(Config):
     )
 
 
+class Head(Config):
+    """A label that an encoder learns from: what was known of it in the training rows.
+
+    `classes` are its values (numbers, or the codes of strings), `entropy` that of their shares in
+    nats; `centre` and `deviation` are those of a label that is a number.
+    """
+
+    name: str
+    task: Literal["two classes", "classes", "numbers"]
+    labelled: int = Field(description="Training rows that have the label.")
+    classes: tuple[float, ...] = ()
+    entropy: float = 0.0
+    centre: float = 0.0
+    deviation: float = 1.0
+
+
 class EncoderSpec(Choices):
     """One row of choices under its name, with the width of the embedding."""
 
     recipe: str = Field(description="Name of the row in `training.recipes.RECIPES`.")
     dim: int = Field(ge=1, description="Width of the embedding.")
+    heads: tuple[Head, ...] = Field(
+        default=(), description="Labels that are learnt from, where `target` says so."
+    )
     trained: bool = Field(
         default=True, description="False: everything is closed form, no gradient step is made."
     )

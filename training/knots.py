@@ -1,0 +1,43 @@
+"""Numbers as piecewise-linear features, so that a network sees steps where trees would cut."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MOST_FEATURES = 2048
+"""Piecewise-linear features over all columns: wide tables get fewer for each, or none."""
+
+FIRST = 0.01
+
+
+class Knots(nn.Module):
+    """Ranked numbers [N, R] to [N, R x T]: how far each has got through each of T intervals.
+
+    Source: piecewise linear encoding, arXiv 2203.05556, section 3.2 and equation 1. The knots are
+    quantiles; as `ranked` is standard normal in every column, they are the same for all columns.
+    Below the first and above the last knot only the plain input tells values apart.
+    """
+
+    low: Tensor
+    slope: Tensor
+
+    def __init__(self, columns: int, knots: int):
+        super().__init__()
+        fitting = min(knots, MOST_FEATURES // max(1, columns)) if columns else 0
+        self.columns = columns
+        self.intervals = fitting if fitting > 1 else 0
+        shares = torch.linspace(FIRST, 1 - FIRST, self.intervals + 1, dtype=torch.float64)
+        places = torch.special.ndtri(shares).float()
+        self.register_buffer("low", places[:-1].clone(), persistent=False)
+        self.register_buffer("slope", 1 / (places[1:] - places[:-1]), persistent=False)
+
+    @property
+    def width(self) -> int:
+        """Features of a row: R x T."""
+        return self.columns * self.intervals
+
+    def forward(self, ranked: Tensor) -> Tensor:
+        """0 below an interval, 1 above it, the share passed within, [N, R x T]."""
+        passed = (ranked.unsqueeze(-1) - self.low) * self.slope
+        return passed.clamp(0, 1).reshape(-1, self.width)
