@@ -17,6 +17,7 @@ from training.corruption import UNKNOWN
 from training.layout import Layout
 from training.loop import to_rows, train
 from training.matrix import TRAIN, Matrix, cut
+from training.pretraining import PRETRAININGS, split_steps
 from training.principal import Moments, balance, components, count_codes, install
 from training.spec import EncoderSpec, TrainingConfig
 
@@ -52,6 +53,12 @@ def make(
         found = components(moments, layout, dim=spec.dim, reads="standardised")
         install(model, moments, found)
     history: dict[str, Any] = {}
+    layers: list[dict[str, Any]] = []
+    if (pretrain := PRETRAININGS[spec.pretraining]) is not None:
+        layers = pretrain(
+            model, matrix, config=config, seed=seed, state_path=state_path, progress=progress
+        )
+        config = config.model_copy(update={"steps": split_steps(config.steps, len(layers))[1]})
     if spec.trained:
         curve = train(
             model,
@@ -63,7 +70,8 @@ def make(
             state_path=state_path,
             progress=progress,
         )
-        history = curve.to_json()
+        history = curve.to_json() | {"pretraining": layers}
+        history["seconds"] += sum(layer["seconds"] for layer in layers)
     settle_unseen(model, moments)
     model.eval()
     calibrate(model, matrix)

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from pipeline.errors import ConfigError
+from training.combinations import check
 from training.spec import EncoderSpec, NetworkConfig
 
 AUTO = "auto"
-
-IDLE: dict[str, tuple[str, object]] = {
-    "hidden": ("trunk", "none"),
-    "decoder_hidden": ("decoder", "linear"),
-    "corruption_rate": ("corruption", "none"),
-    "temperature": ("contrast", 0),
-    "penalty_weight": ("penalty", "none"),
-    "layer_corruption": ("pretraining", "none"),
-    "kl_weight": ("latent", "point"),
-    "free_bits": ("latent", "point"),
-    "warm_up": ("latent", "point"),
-}
-"""Choices that mean nothing while another choice has a value: the choice, the other, the value."""
 
 
 def check_recipe(recipe: str, network: NetworkConfig) -> None:
@@ -32,7 +20,7 @@ def check_recipe(recipe: str, network: NetworkConfig) -> None:
     elif network.model_fields_set:
         raise ConfigError(
             f"choices of the network need a recipe that they change, found recipe {AUTO!r} with "
-            f"{_named(network)}; name the recipe, or remove them"
+            f"{', '.join(sorted(network.model_fields_set))}; name the recipe, or remove them"
         )
 
 
@@ -40,7 +28,7 @@ def concrete(recipe: str, *, dim: int, network: NetworkConfig | None = None) -> 
     """The row `recipe` for embeddings of width `dim`, with the choices that `network` says.
 
     Raises:
-        ConfigError: if there is no such recipe, or a choice means nothing to it.
+        ConfigError: if there is no such recipe, or it cannot take a choice.
     """
     if recipe not in RECIPES:
         raise ConfigError(
@@ -48,28 +36,8 @@ def concrete(recipe: str, *, dim: int, network: NetworkConfig | None = None) -> 
         )
     row, network = RECIPES[recipe], network or NetworkConfig()
     spec = row.model_copy(update={"dim": dim, **network.model_dump()})
-    if network.model_fields_set and not row.trained:
-        raise ConfigError(
-            f"recipe {recipe!r} has no network to choose, found {_named(network)}; "
-            "name another recipe, or remove them"
-        )
-    for name in sorted(network.model_fields_set & IDLE.keys()):
-        other, value = IDLE[name]
-        if getattr(network, name) and getattr(spec, other) == value:
-            raise ConfigError(
-                f"recipe {recipe!r} has {other} = {value!r}, with which {name} means nothing; "
-                f"choose another {other}, or remove {name}"
-            )
-    if spec.trunk == spec.start == "none":
-        raise ConfigError(
-            f"recipe {recipe!r} needs a way from columns to code, found trunk = 'none' and "
-            "start = 'none'; choose another trunk or start"
-        )
+    check(spec, said=network.model_fields_set)
     return spec
-
-
-def _named(network: NetworkConfig) -> str:
-    return ", ".join(sorted(network.model_fields_set))
 
 
 RECIPES: dict[str, EncoderSpec] = {
@@ -127,6 +95,22 @@ RECIPES: dict[str, EncoderSpec] = {
         unknown_rate=0.01,
         penalty="kl",
         penalty_weight=0.1,
+    ),
+    "stacked": EncoderSpec(
+        recipe="stacked",
+        dim=1,
+        view="both",
+        trunk="dense",
+        hidden=(256, 128),
+        category_width=8,
+        start="none",
+        decoder="mlp",
+        decoder_hidden=(128, 256),
+        corruption="swap",
+        corruption_rate=0.15,
+        unknown_rate=0.02,
+        pretraining="greedy",
+        layer_corruption=(0.15,),
     ),
 }
 

@@ -149,7 +149,9 @@ def test_choices_of_the_network_replace_the_recipes_own():
         ("linear", {"hidden": (8,)}, "'linear' has no network to choose, found hidden"),
         ("joint", {"decoder_hidden": (8,)}, "has decoder = 'linear', with which decoder_hidden"),
         ("plain", {"corruption_rate": 0.2}, "has corruption = 'none', with which corruption_rate"),
-        ("plain", {"trunk": "none"}, "needs a way from columns to code"),
+        ("plain", {"trunk": "none"}, "a trunk or a start is required, found trunk = 'none', start"),
+        ("sparse", {"hidden": ()}, "a penalty requires a dense trunk with a hidden layer, found"),
+        ("sparse", {"pretraining": "greedy"}, "in reverse as decoder, found start = 'none'"),
     ],
 )
 def test_a_choice_that_means_nothing_is_refused(recipe, choices, message):
