@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from training.corruption import Corruptor, Rows
 from training.latents import LATENTS
+from training.layers import dense, fresh, silence
 from training.layout import Layout
 from training.likelihoods import Decoded, Likelihood
 from training.penalties import PENALTIES, Encoded
 from training.spec import EncoderSpec
-from training.trunks import TRUNKS, dense, fresh, silence
+from training.trunks import DECODERS, TRUNKS
 
 __all__ = ["Autoencoder", "Decoded"]
 
@@ -53,13 +54,13 @@ class Autoencoder(nn.Module):
             nn.init.normal_(self.table.weight, std=self.cell_width**-0.5, generator=generator)
         make = TRUNKS[spec.trunk]
         self.path = None if spec.start == "none" else _linear(inputs, spec.dim, generator)
-        self.trunk = make(inputs, spec.hidden, spec.dim, generator) if make else None
+        self.trunk = make(layout, spec, inputs, generator) if make else None
         if self.trunk is not None and self.path is not None:
             silence(self.trunk)
         self.latent = LATENTS[spec.latent](spec.dim)
         self.likelihood = Likelihood(layout)
-        hidden = spec.decoder_hidden if spec.decoder == "mlp" else ()
-        self.decoder = dense(spec.dim, hidden, self.likelihood.parameters_per_row, generator)
+        outputs = self.likelihood.parameters_per_row
+        self.decoder = DECODERS[spec.decoder](layout, spec, spec.dim, outputs, generator)
         self.head = dense(spec.dim, (PROJECTION,), PROJECTION, generator) if spec.contrast else None
         self.corruptor = Corruptor(
             layout, spec.corruption, rate=spec.corruption_rate, unknown_rate=spec.unknown_rate

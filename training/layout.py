@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from pipeline.images import ImageShape
 from pipeline.prologue import Prologue, Slot
+from pipeline.schema import FeatureSchema
+from pipeline.transforms import CLIP
 
 MISSING_WEIGHT = 0.5
 """Weight of a column's missing indicator beside the column's own weight of 1."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image among the numeric slots, its elements in the order [channels, height, width].
+
+    `slots` gives the numeric slot of each element, -1 where it is constant; `base` the element's
+    mean less that of the whole image, in the image's deviations: what standardising took away.
+    """
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    slots: tuple[int, ...]
+    base: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -20,6 +42,7 @@ class Layout:
     whether the cell was null, or -1. `reranked` marks values that `ranked` shows once more,
     `waves` the places of times in day, week and year.
     `cardinalities` are the codes of each category column, `classes` those of its reconstruction.
+    `images` are those whose shape the table's contract tells.
     """
 
     numeric_units: tuple[int, ...]
@@ -35,6 +58,7 @@ class Layout:
     waves: tuple[bool, ...]
     cardinalities: tuple[int, ...]
     classes: tuple[int, ...]
+    images: tuple[Image, ...] = ()
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -76,14 +100,15 @@ class Layout:
                 -1 if slot.view == "missing" else missing.get(slot.column, -1) for slot in numeric
             ),
             ranked_missing=tuple(missing.get(slot.column, -1) for slot in ranked),
-            numeric_weights=_weights(numeric, (*numeric, *ranked), lengths),
-            ranked_weights=_weights(ranked, (*numeric, *ranked), lengths),
+            numeric_weights=_weights(numeric, (*numeric, *ranked), prologue.schema),
+            ranked_weights=_weights(ranked, (*numeric, *ranked), prologue.schema),
             reranked=tuple(
                 slot.view == "value" and slot.column in ranked_columns for slot in numeric
             ),
             waves=tuple(slot.view.startswith(("sin:", "cos:")) for slot in numeric),
             cardinalities=tuple(prologue.cardinalities),
             classes=tuple(prologue.classes),
+            images=_images(prologue),
         )
 
 
@@ -94,20 +119,69 @@ def _unit(slot: Slot, lengths: dict[str, int | None]) -> tuple[str, int]:
 
 
 def _weights(
-    slots: tuple[Slot, ...], every: tuple[Slot, ...], lengths: dict[str, int | None]
+    slots: tuple[Slot, ...], every: tuple[Slot, ...], schema: FeatureSchema
 ) -> tuple[float, ...]:
     """Each column weighs 1, shared by its slots; a vector of n elements weighs sqrt(n).
 
     The square root stands between one column (a photograph counts as much as a flag) and n
-    columns (it drowns all others): neighbouring elements tell much of each other.
+    columns (it drowns all others): neighbouring elements tell much of each other. Columns that
+    are the pixels of one image are one vector.
     """
+    whole = {column.name: column.name for column in schema.features}
+    lengths = {column.name: column.length or 1 for column in schema.features}
+    for image in schema.images:
+        whole |= dict.fromkeys(image.columns, image.name)
+        lengths[image.name] = len(image.columns)
     shares: dict[str, int] = {}
     for slot in every:
         if slot.view != "missing":
-            shares[slot.column] = shares.get(slot.column, 0) + 1
+            shares[whole[slot.column]] = shares.get(whole[slot.column], 0) + 1
     return tuple(
-        MISSING_WEIGHT
+        MISSING_WEIGHT * _of_pixels(whole[slot.column], slot.column, lengths)
         if slot.view == "missing"
-        else math.sqrt(lengths.get(slot.column) or 1) / shares[slot.column]
+        else math.sqrt(lengths[whole[slot.column]]) / shares[whole[slot.column]]
         for slot in slots
+    )
+
+
+def _of_pixels(whole: str, column: str, lengths: Mapping[str, int]) -> float:
+    """Weight of a column's missing indicator beside that of a column of its own."""
+    return 1.0 if whole == column else 1 / math.sqrt(lengths[whole])
+
+
+def _images(prologue: Prologue) -> tuple[Image, ...]:
+    schema = prologue.schema
+    places = {
+        (slot.column, slot.element): place
+        for place, slot in enumerate(prologue.numeric_slots)
+        if slot.view == "value"
+    }
+    scalars = {column.column: column for column in prologue.scalars.columns}
+    found = []
+    for vector in prologue.vectors.columns:
+        if shape := schema[vector.column].shape:
+            slots = [
+                places[vector.column, i] if scale else -1 for i, scale in enumerate(vector.scale)
+            ]
+            found.append(_image(vector.column, shape, slots, vector.mean, max(vector.scale)))
+    for image in schema.images:
+        own = [scalars[name] for name in image.columns]
+        slots = [places.get((name, 0), -1) for name in image.columns]
+        scale = max(column.deviation for column in own)
+        found.append(_image(image.name, image.shape, slots, [one.mean for one in own], scale))
+    return tuple(found)
+
+
+def _image(
+    name: str, shape: ImageShape, slots: Sequence[int], means: Sequence[float], scale: float
+) -> Image:
+    order, mean = shape.order(), np.asarray(means)
+    base = np.clip((mean - mean.mean()) / (scale or 1.0), -CLIP, CLIP)
+    return Image(
+        name=name,
+        channels=shape.channels,
+        height=shape.height,
+        width=shape.width,
+        slots=tuple(slots[place] for place in order),
+        base=tuple(float(base[place]) for place in order),
     )

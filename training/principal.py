@@ -18,6 +18,7 @@ from scipy.sparse.linalg import eigsh
 
 from pipeline.prologue import Prepared
 from training.autoencoder import Autoencoder
+from training.convolution import ConvDecoder
 from training.layout import Layout
 
 WIDEST = 4096
@@ -161,7 +162,11 @@ def install(model: Autoencoder, moments: Moments, found: Components) -> None:
                 start = wide + column * model.cell_width
                 model.path.weight[:, start : start + dim] = torch.eye(dim)
         model.path.bias.copy_(torch.tensor(-(moments.mean @ found.loadings)))
-        last = model.decoder[-1] if isinstance(model.decoder, torch.nn.Sequential) else None
+        last: torch.nn.Module | None = None
+        if isinstance(model.decoder, ConvDecoder):
+            last = model.decoder.path
+        elif isinstance(model.decoder, torch.nn.Sequential):
+            last = model.decoder[-1]
         if isinstance(last, torch.nn.Linear) and last.in_features == dim:
             weight, bias = inverse(moments, layout, found)
             last.weight.copy_(torch.tensor(weight))

@@ -12,12 +12,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from pipeline.config import ColumnOverride, Config, LocalText, LocationText, PixelColumns
 
 View = Literal["standardised", "ranked", "both"]
-Trunk = Literal["none", "dense"]
+Trunk = Literal["none", "dense", "conv"]
 Latent = Literal["point", "gaussian"]
 Numbers = Literal["gaussian", "bernoulli"]
 Condition = Literal["none", "columns", "label"]
 Start = Literal["principal", "random", "none"]
-Decoder = Literal["linear", "mlp"]
+Decoder = Literal["linear", "mlp", "conv"]
 Corruption = Literal["none", "swap", "mask", "gaussian"]
 Penalty = Literal["none", "kl", "l1"]
 Pretraining = Literal["none", "greedy"]
@@ -65,6 +65,11 @@ class Choices(Config):
     )
     trunk: Trunk = Field(default="none", description="Network between the inputs and the code.")
     hidden: Widths = Field(default=(), description="Widths of the trunk's hidden layers.")
+    channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(16, 32),
+        min_length=1,
+        description="Channels behind each convolution; the last repeats until an image is small.",
+    )
     category_width: int = Field(
         default=0, ge=0, description="Learnt features per category column, beside the linear ones."
     )
@@ -92,7 +97,7 @@ class Choices(Config):
     )
     decoder: Decoder = Field(default="linear", description="Form of the decoder.")
     decoder_hidden: Widths = Field(
-        default=(), description="Widths of an mlp decoder's hidden layers."
+        default=(), description="Widths of an mlp or conv decoder's hidden layers."
     )
     corruption: Corruption = Field(default="none", description="Noise put on the inputs.")
     corruption_rate: float = Field(

@@ -21,7 +21,7 @@ from training.labels import task_of
 from training.rows import MOST_CLASSES
 from training.scoring import Task
 from training.spec import Head
-from training.trunks import fresh
+from training.layers import fresh
 
 CLIP = 5.0
 """Deviations beyond which the value of a label is no further away: strays must not decide."""

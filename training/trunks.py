@@ -1,46 +1,93 @@
-"""Networks between the assembled inputs and the code.
+"""Networks between the assembled inputs and the code, and from the code to its reconstruction.
 
-Only Gemm and Relu: their ONNX Runtime kernels give the same bits for a row whatever its batch.
+Only Gemm, Conv and Relu: their ONNX Runtime kernels give a row the same bits in any batch.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import nn
 
-from training.spec import Trunk
+from pipeline.errors import ConfigError
+from training.convolution import ConvDecoder, ConvTrunk
+from training.layers import dense
+from training.layout import Layout
+from training.spec import Choices, Decoder, EncoderSpec, Trunk
 
 
-def fresh(linear: nn.Linear, generator: torch.Generator) -> nn.Linear:
-    """`linear` with new weights from `generator`: uniform within 1/sqrt(inputs), as torch's own."""
-    bound = 1 / math.sqrt(max(1, linear.in_features))
-    with torch.no_grad():
-        linear.weight.uniform_(-bound, bound, generator=generator)
-        linear.bias.uniform_(-bound, bound, generator=generator)
-    return linear
+def require_images(spec: Choices, images: Collection[object], *, recipe: str) -> None:
+    """Nothing, when the network of `spec` finds the images that it works on.
+
+    Raises:
+        ConfigError: saying how to declare one.
+    """
+    if "conv" in (spec.trunk, spec.decoder) and not images:
+        raise ConfigError(
+            f"recipe {recipe!r} must have an image among the features, found none; declare one in "
+            'a project file: [train.columns.NAME] with kind = "image" and shape = [height, width], '
+            'or [train.images.NAME] with columns = ["pixel_*"] and a shape'
+        )
 
 
-def dense(
-    inputs: int, hidden: tuple[int, ...], outputs: int, generator: torch.Generator
+def dense_trunk(
+    layout: Layout, spec: EncoderSpec, inputs: int, generator: torch.Generator
+) -> nn.Module:
+    """Linear layers with Relu between them, [N, inputs] -> [N, d]."""
+    return dense(inputs, spec.hidden, spec.dim, generator)
+
+
+def conv_trunk(
+    layout: Layout, spec: EncoderSpec, inputs: int, generator: torch.Generator
+) -> nn.Module:
+    """Convolutions over the images, joined with the other inputs, [N, inputs] -> [N, d]."""
+    require_images(spec, layout.images, recipe=spec.recipe)
+    return ConvTrunk(
+        layout,
+        inputs,
+        channels=spec.channels,
+        hidden=spec.hidden,
+        outputs=spec.dim,
+        generator=generator,
+    )
+
+
+def linear_decoder(
+    layout: Layout, spec: EncoderSpec, inputs: int, outputs: int, generator: torch.Generator
+) -> nn.Module:
+    """One linear layer, [N, inputs] -> [N, outputs]."""
+    return dense(inputs, (), outputs, generator)
+
+
+def mlp_decoder(
+    layout: Layout, spec: EncoderSpec, inputs: int, outputs: int, generator: torch.Generator
 ) -> nn.Module:
     """Linear layers with Relu between them, [N, inputs] -> [N, outputs]."""
-    widths = (inputs, *hidden, outputs)
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layers += [fresh(nn.Linear(before, after), generator), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+    return dense(inputs, spec.decoder_hidden, outputs, generator)
 
 
-def silence(trunk: nn.Module) -> None:
-    """Set the last layer to zero, so that the trunk starts as a correction of nothing."""
-    last = [layer for layer in trunk.modules() if isinstance(layer, nn.Linear)][-1]
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+def conv_decoder(
+    layout: Layout, spec: EncoderSpec, inputs: int, outputs: int, generator: torch.Generator
+) -> nn.Module:
+    """Transposed convolutions to the images, linear layers to all else, [N, inputs] -> [N, P]."""
+    require_images(spec, layout.images, recipe=spec.recipe)
+    return ConvDecoder(
+        layout,
+        outputs,
+        inputs=inputs,
+        channels=spec.channels,
+        hidden=spec.decoder_hidden,
+        generator=generator,
+    )
 
 
-MakeTrunk = Callable[[int, tuple[int, ...], int, torch.Generator], nn.Module]
-TRUNKS: dict[Trunk, MakeTrunk | None] = {"none": None, "dense": dense}
+MakeTrunk = Callable[[Layout, EncoderSpec, int, torch.Generator], nn.Module]
+TRUNKS: dict[Trunk, MakeTrunk | None] = {"none": None, "dense": dense_trunk, "conv": conv_trunk}
+
+MakeDecoder = Callable[[Layout, EncoderSpec, int, int, torch.Generator], nn.Module]
+DECODERS: dict[Decoder, MakeDecoder] = {
+    "linear": linear_decoder,
+    "mlp": mlp_decoder,
+    "conv": conv_decoder,
+}
