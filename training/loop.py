@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from pipeline.progress import Progress
 from pipeline.prologue import Prepared
 from training.corruption import Rows
-from training.matrix import TRAIN, VALIDATION, Batch, Matrix, Shuffled
+from training.matrix import TRAIN, VALIDATION, Batch, Matrix, Shuffled, joined, spread
 from training.schedule import SCHEDULES
 from training.spec import Schedule, TrainingConfig
 from training.tensors import read_tensors, write_tensors
 
 VALIDATION_ROWS = 4096
+FEW_LABELS = 0.25
+"""Share of labelled rows below which each step adds labelled rows to its batch."""
+
 _NOISE_SEED = 20_051
 
 
@@ -91,12 +94,15 @@ def train(
     schedule: Schedule,
     config: TrainingConfig,
     seed: int,
+    labelled: bool = False,
     state_path: Path | None = None,
     progress: Progress | None = None,
 ) -> Curve:
     """Train `model` in place; it ends with the weights of the best validation loss.
 
-    `name` is what the progress shows, `schedule` the course of the learning rate.
+    `name` is what the progress shows, `schedule` the course of the learning rate. A model that
+    learns from labels is `labelled`: rows that have one judge it, and where they are few some are
+    added to every batch.
 
     With a `state_path` the run is checkpointed there and, when the file exists, continued: the
     result is the same as that of a run that was never stopped.
@@ -105,13 +111,14 @@ def train(
     run = _begin(model, schedule, config, seed)
     if state_path is not None and state_path.exists():
         _restore(run, state_path)
-    validation = _validation_rows(matrix, batches.rows_per_batch)
+    more = _labelled_batches(matrix, config, seed) if labelled else None
+    validation = _validation_rows(matrix, batches.rows_per_batch, labelled=labelled)
     if progress is not None:
         progress.start(name, config.steps)
         progress.advance(run.step)
     started, begun, first = time.perf_counter(), run.curve.seconds, run.step
     while not run.done:
-        loss = _step(run, batches, config)
+        loss = _step(run, batches, more, config)
         seconds = time.perf_counter() - started
         run.curve.seconds = begun + seconds
         run.curve.rows_per_second = (run.step - first) * batches.rows_per_batch / seconds
@@ -144,11 +151,14 @@ def _begin(model: Learner, schedule: Schedule, config: TrainingConfig, seed: int
     return _Run(model, schedule, optimizer, generator, best=_copy(model.state_dict()))
 
 
-def _step(run: _Run, batches: Shuffled, config: TrainingConfig) -> float:
+def _step(run: _Run, batches: Shuffled, more: Shuffled | None, config: TrainingConfig) -> float:
     share = SCHEDULES[run.schedule](run.step / config.steps)
     for group in run.optimizer.param_groups:
         group["lr"] = config.learning_rate * share
-    loss = _loss(run, batches.batch(run.step), run.generator, config)
+    batch = batches.batch(run.step)
+    if more is not None:
+        batch = joined([batch, more.batch(run.step)])
+    loss = _loss(run, batch, run.generator, config)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
@@ -189,10 +199,22 @@ def _look(run: _Run, validation: list[Batch], config: TrainingConfig) -> None:
         run.done = run.waited >= config.patience
 
 
-def _validation_rows(matrix: Matrix, rows_per_batch: int) -> list[Batch]:
+def _labelled_batches(matrix: Matrix, config: TrainingConfig, seed: int) -> Shuffled | None:
+    """Batches of labelled training rows alone; None where every batch has enough of them."""
+    rows = matrix.where(TRAIN)
+    known = rows[matrix.labelled(rows)]
+    if not len(known) or len(known) >= FEW_LABELS * len(rows):
+        return None
+    count = max(1, round(config.rows_per_batch * FEW_LABELS))
+    return Shuffled(matrix, rows_per_batch=count, seed=seed, rows=known)
+
+
+def _validation_rows(matrix: Matrix, rows_per_batch: int, *, labelled: bool) -> list[Batch]:
     """Validation rows in batches; repeated when few, so that the noise averages out."""
     split = VALIDATION if len(matrix.where(VALIDATION)) else TRAIN
-    rows = matrix.sample(split, limit=VALIDATION_ROWS)
+    among = matrix.where(split)
+    known = among[matrix.labelled(among)] if labelled else among
+    rows = spread(known if len(known) else among, limit=VALIDATION_ROWS)
     count = max(1, len(rows) // rows_per_batch)
     batches = [matrix.batch(part) for part in _cut(rows, count)]
     return batches * max(1, VALIDATION_ROWS // (4 * max(1, len(rows))))

@@ -137,12 +137,21 @@ class Matrix:
         for start in range(0, len(rows), rows_per_block):
             yield self.take(rows[start : start + rows_per_block])
 
+    def labelled(self, rows: Indices) -> npt.NDArray[np.bool_]:
+        """Which of some rows have a label or more, bool [n]."""
+        known: npt.NDArray[np.bool_] = np.isfinite(self.labels[rows]).any(axis=1)
+        return known
+
     def sample(self, split: int, *, limit: int) -> Indices:
         """At most `limit` rows of a split, evenly spread."""
-        rows = self.where(split)
-        if len(rows) <= limit:
-            return rows
-        return rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+        return spread(self.where(split), limit=limit)
+
+
+def spread(rows: Indices, *, limit: int) -> Indices:
+    """At most `limit` of some rows, evenly spread."""
+    if len(rows) <= limit:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
 
 
 def cut(rows: Prepared, first: int, last: int) -> Prepared:
@@ -154,7 +163,8 @@ def _part(batch: Batch, first: int, last: int) -> Batch:
     return Batch(cut(batch.rows, first, last), batch.labels[first:last])
 
 
-def _joined(parts: list[Batch]) -> Batch:
+def joined(parts: list[Batch]) -> Batch:
+    """The rows of some batches, one after the other."""
     rows = Prepared(*map(np.concatenate, zip(*(part.rows for part in parts), strict=True)))
     return Batch(rows, np.concatenate([part.labels for part in parts]))
 
@@ -167,15 +177,17 @@ def _load(path: Path) -> Array:
 
 
 class Shuffled:
-    """The training batches of a matrix, a pure function of seed and step.
+    """The batches of a matrix's training rows, or of some `rows`, a pure function of seed and step.
 
     Each epoch permutes blocks of consecutive rows, reads some of them into memory and permutes
     the rows in there, so that disk is read in blocks and a run can resume at any step.
     """
 
-    def __init__(self, matrix: Matrix, *, rows_per_batch: int, seed: int):
+    def __init__(
+        self, matrix: Matrix, *, rows_per_batch: int, seed: int, rows: Indices | None = None
+    ):
         self._matrix, self._seed = matrix, seed
-        self._rows = matrix.where(TRAIN)
+        self._rows = matrix.where(TRAIN) if rows is None else rows
         self.rows_per_batch = min(rows_per_batch, max(1, len(self._rows)))
         # What is left over at the end of an epoch is dropped; it differs from epoch to epoch.
         self.batches_per_epoch = max(1, len(self._rows) // self.rows_per_batch)
@@ -199,7 +211,7 @@ class Shuffled:
             until = min(inside + last - first, len(held.labels))
             taken.append(_part(held, inside, until))
             first += until - inside
-        return taken[0] if len(taken) == 1 else _joined(taken)
+        return taken[0] if len(taken) == 1 else joined(taken)
 
     def _hold(self, epoch: int, group: int) -> Batch:
         if self._held is None or self._group != (epoch, group):
