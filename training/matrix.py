@@ -139,7 +139,7 @@ class Matrix:
 
     def labelled(self, rows: Indices) -> npt.NDArray[np.bool_]:
         """Which of some rows have a label or more, bool [n]."""
-        known: npt.NDArray[np.bool_] = np.isfinite(self.labels[rows]).any(axis=1)
+        known: npt.NDArray[np.bool_] = np.asarray(np.isfinite(self.labels[rows]).any(axis=1), bool)
         return known
 
     def sample(self, split: int, *, limit: int) -> Indices:
