@@ -15,6 +15,7 @@ graph in front of the encoder. There is no second implementation that could drif
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ from pipeline.feed import (
 from pipeline.graph import DOUBLE, FLOAT, INT64, STRING, GraphBuilder
 from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema
-from pipeline.transforms import Categories, Scalars, TableFit, Vectors
+from pipeline.transforms import Categories, Classes, Scalars, TableFit, Vectors
 
 # Outputs; the prefix keeps them apart from columns, which may be called "numeric".
 NUMERIC, RANKED, CODED = "p2v/prepared/numeric", "p2v/prepared/ranked", "p2v/prepared/codes"
@@ -58,12 +59,20 @@ class Prepared(NamedTuple):
 
 
 class Prologue:
-    """The fitted preprocessing of one table."""
+    """The fitted preprocessing of one table.
+
+    `label` has the classes of a label where a decoder is told them; no graph of rows reads it.
+    """
 
     def __init__(
-        self, schema: FeatureSchema, scalars: Scalars, categories: Categories, vectors: Vectors
+        self,
+        schema: FeatureSchema,
+        scalars: Scalars,
+        categories: Categories,
+        vectors: Vectors,
+        label: Classes | None = None,
     ) -> None:
-        self.schema = schema
+        self.schema, self.label = schema, label
         self.scalars, self.categories, self.vectors = scalars, categories, vectors
 
     @classmethod
@@ -232,6 +241,7 @@ class Prologue:
             "scalars": self.scalars.to_json(),
             "categories": self.categories.to_json(),
             "vectors": self.vectors.to_json(),
+            "label": None if self.label is None else asdict(self.label),
         }
 
     @classmethod
@@ -242,6 +252,8 @@ class Prologue:
             Scalars.from_json(data["scalars"]),
             Categories.from_json(data["categories"]),
             Vectors.from_json(data["vectors"]),
+            # Bundles from before there were conditions say nothing of it.
+            None if data.get("label") is None else Classes.from_json(data["label"]),
         )
 
 

@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.conditions import Condition, Conditions
 from training.corruption import Corruptor, Rows
-from training.latents import LATENTS
+from training.ensembles import Ensemble
+from training.knots import Knots
+from training.latents import LATENTS, charged, divergence, draw, warmth
 from training.layers import dense, fresh, silence
 from training.layout import Layout
-from training.likelihoods import Decoded, Likelihood
+from training.likelihoods import Decoded, Density, Likelihood
 from training.penalties import PENALTIES, Encoded
 from training.spec import EncoderSpec
-from training.trunks import DECODERS, TRUNKS
+from training.targets import Targets
+from training.trunks import DECODERS, TRUNKS, below_last, last_layer
 
 __all__ = ["Autoencoder", "Decoded"]
 
 PROJECTION = 64
 """Width of the head that the contrastive loss compares rows in; thrown away after training."""
 
+START_LOG_VARIANCE = -2.0
+"""Of a gaussian code before training: narrow, so that the decoder sees the rows from the start."""
+
+
+class _Encoding(NamedTuple):
+    """Raw codes or their means [N, d], log variances of gaussian ones, the weighted penalty.
+
+    `members` are the codes by each network of an ensemble, [K, N, d].
+    """
+
+    mean: Tensor
+    log_variance: Tensor | None
+    penalty: Tensor
+    members: Tensor | None = None
+
 
 class Autoencoder(nn.Module):
     """Prepared rows to embedding and back.
 
-    The inputs are assembled into one matrix x = [numeric, ranked, features of category cells]
-    [N, W]; all category columns share one table, read by a single Gather. Then
+    The inputs are assembled into one matrix x = [numeric, ranked, features of category cells,
+    knots] [N, W]; all category columns share one table, read by a single Gather. Then
 
-        raw code = path(x) + trunk(x)        embedding = (raw code - mean) * scale
+        raw code = path(x) + trunk(x * gates)        embedding = (raw code - mean) * scale
 
-    where the linear path may start as principal components and the trunk as zero.
+    where the linear path may start as principal components and the trunk as zero. A gaussian code
+    has this raw code for a mean, and a log variance from what the trunk's last layer reads. The
+    decoder reads the raw code and, with a condition, what `Conditions` makes of it.
 
     Shape:
         numeric [N, D] float32, ranked [N, R] float32, codes [N, C] int64 in 0..cardinality-1.
     """
 
     offsets: Tensor
+    gates: Tensor
 
     def __init__(
         self, spec: EncoderSpec, layout: Layout, *, generator: torch.Generator | None = None
@@ -47,6 +71,10 @@ class Autoencoder(nn.Module):
         self.cell_width = (spec.dim if spec.start == "principal" else 0) + spec.category_width
         inputs = self.numbers + self.ranks * self.reads_ranked
         inputs += self.cell_width * len(layout.cardinalities)
+        self.knots = Knots(self.ranks * self.reads_ranked, spec.knots)
+        inputs += self.knots.width
+        if spec.screened:
+            self.register_buffer("gates", torch.ones(inputs))
         offsets = torch.tensor(layout.offsets, dtype=torch.int64)
         self.register_buffer("offsets", offsets, persistent=False)
         if layout.cardinalities:
@@ -58,10 +86,18 @@ class Autoencoder(nn.Module):
         if self.trunk is not None and self.path is not None:
             silence(self.trunk)
         self.latent = LATENTS[spec.latent](spec.dim)
-        self.likelihood = Likelihood(layout)
+        self.spread = self._spread(inputs, generator) if spec.latent == "gaussian" else None
+        judged = Density if spec.latent == "gaussian" else Likelihood
+        self.likelihood = judged(layout, spec.numbers, given=spec.condition == "columns")
+        self.conditions = None
+        if spec.condition != "none":
+            by_label = spec.condition == "label"
+            self.conditions = Conditions(layout, by_label=by_label, generator=generator)
+        told = spec.dim + (0 if self.conditions is None else self.conditions.width)
         outputs = self.likelihood.parameters_per_row
-        self.decoder = DECODERS[spec.decoder](layout, spec, spec.dim, outputs, generator)
+        self.decoder = DECODERS[spec.decoder](layout, spec, told, outputs, generator)
         self.head = dense(spec.dim, (PROJECTION,), PROJECTION, generator) if spec.contrast else None
+        self.targets = Targets(spec.heads, spec.dim, generator) if spec.heads else None
         self.corruptor = Corruptor(
             layout, spec.corruption, rate=spec.corruption_rate, unknown_rate=spec.unknown_rate
         )
@@ -85,21 +121,75 @@ class Autoencoder(nn.Module):
         """Embedding [N, d]; each unit has mean 0 and variance 1 over the training rows."""
         return self.latent.standardise(self.raw_code(numeric, ranked, codes))
 
-    def decode(self, embedding: Tensor) -> Decoded:
-        """Reconstruction in prepared space from an embedding [N, d]."""
-        return self.likelihood.decoded(self.decoder(self.latent.restore(embedding)))
+    def decode(self, embedding: Tensor, condition: Condition | None = None) -> Decoded:
+        """Reconstruction in prepared space from an embedding [N, d].
+
+        A recipe with conditions takes them as not known where none are given.
+        """
+        code = self.latent.restore(embedding)
+        return self.likelihood.decoded(self.parameters_of(code, condition))
+
+    def parameters_of(self, code: Tensor, condition: Condition | None) -> Tensor:
+        """What the likelihood reads, [N, P], from raw codes [N, d]."""
+        read = code
+        if self.conditions is not None:
+            condition = self.conditions.unknown(code) if condition is None else condition
+            read = torch.cat([code, self.conditions(condition)], dim=1)
+        parameters: Tensor = self.decoder(read)
+        return parameters
+
+    def condition_of(self, rows: Rows, labels: Tensor | None = None) -> Condition | None:
+        """The conditions of prepared rows; those that need `labels` are not known without."""
+        return None if self.conditions is None else self.conditions.of(rows, labels)
 
     def reconstruction_error(self, numeric: Tensor, ranked: Tensor, codes: Tensor) -> Tensor:
-        """Mean over columns of squared error (numbers) or 1 - p(true) (categories), [N]."""
-        embedding = self.embed(numeric, ranked, codes)
-        parameters = self.decoder(self.latent.restore(embedding))
-        return self.likelihood.row_error(parameters, Rows(numeric, ranked, codes))
+        """Mean over columns of squared error (numbers) or 1 - p(true) (categories), [N].
+
+        Condition columns are told to the decoder and do not count; a label is not told.
+        """
+        rows = Rows(numeric, ranked, codes)
+        code = self.latent.restore(self.embed(numeric, ranked, codes))
+        return self.likelihood.row_error(self.parameters_of(code, self.condition_of(rows)), rows)
 
     def raw_code(self, numeric: Tensor, ranked: Tensor, codes: Tensor) -> Tensor:
         """Code before the standardising affine, [N, d]."""
         inputs = self.inputs(numeric, ranked, codes)
-        paths: list[Tensor] = [part(inputs) for part in (self.path, self.trunk) if part is not None]
+        paths: list[Tensor] = [] if self.path is None else [self.path(inputs)]
+        if self.trunk is not None:
+            paths.append(self.trunk(self._gated(inputs)))
         return paths[0] if len(paths) == 1 else paths[0] + paths[1]
+
+    def codes_of_members(self, rows: Rows, generator: torch.Generator) -> Tensor:
+        """The raw code by each network of an ensemble, or by the only one, [K, N, d]."""
+        if not isinstance(self.trunk, Ensemble):
+            return self.raw_code(*rows)[None]
+        inputs = self.inputs(*rows)
+        codes = self.trunk.members(self._gated(inputs), generator)
+        return codes if self.path is None else codes + self.path(inputs)
+
+    def _gated(self, inputs: Tensor) -> Tensor:
+        return inputs * self.gates if self.spec.screened else inputs
+
+    def shut(self, gates: Tensor) -> None:
+        """Let the trunk read each unit as loud as `gates` [units] say, the usual input at 1."""
+        layout = self.layout
+        units = [*layout.numeric_units, *layout.ranked_units * self.reads_ranked]
+        units += [unit for unit in layout.code_units for _ in range(self.cell_width)]
+        if self.knots.width:
+            units += [unit for unit in layout.ranked_units for _ in range(self.knots.intervals)]
+        own = gates[torch.tensor(units, dtype=torch.int64)]
+        self.gates.copy_(own / own.square().mean().sqrt().clamp_min(1e-12))
+
+    def posterior(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of a gaussian raw code given the rows, each [N, d]."""
+        assert self.spread is not None
+        hidden = inputs = self.inputs(*rows)
+        means = [] if self.path is None else [self.path(inputs)]
+        if self.trunk is not None:
+            hidden = below_last(self.trunk, inputs)
+            means.append(last_layer(self.trunk)(hidden))
+        mean: Tensor = means[0] if len(means) == 1 else means[0] + means[1]
+        return mean, self.spread(hidden)
 
     def encode(self, rows: Rows) -> Encoded:
         """What `raw_code` gives, with what it came from; the trunk must be a dense one."""
@@ -117,6 +207,8 @@ class Autoencoder(nn.Module):
         if self.layout.cardinalities:
             cells = self.table(codes + self.offsets)
             parts.append(cells.reshape(-1, len(self.layout.cardinalities) * self.cell_width))
+        if self.knots.width:
+            parts.append(self.knots(ranked))
         return torch.cat(parts, dim=1)
 
     def loss(
@@ -127,24 +219,67 @@ class Autoencoder(nn.Module):
         `labels` [N, L] float64 are NaN where null; `progress` is the share of the run that is done.
 
         With a contrast weight, two corruptions of each row are encoded and must recognise each
-        other among the batch (InfoNCE; SCARF, arXiv 2106.15147, equation 1).
-        """
-        noisy = [self.corruptor(rows, generator) for _ in range(2 if self.head else 1)]
-        raw, penalty = self._encoded(Rows(*map(torch.cat, zip(*noisy, strict=True))))
-        count = len(rows.codes)
-        loss = self.likelihood.loss(self.decoder(raw[:count]), rows) + penalty
-        if self.head is None:
-            return loss
-        return loss + self.spec.contrast * self._contrast(self.head(raw))
+        other among the batch (InfoNCE; SCARF, arXiv 2106.15147, equation 1). With a gaussian code
+        the loss is the negative evidence lower bound, in nats per row (Kingma & Welling 2014),
+        with the KL weight, warm-up and free bits of the spec.
 
-    def _encoded(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Raw code [N, d] and weighted penalty, a scalar."""
+        A model that learns from labels adds what its heads lose (`Targets.loss`); in eval mode,
+        where a run is judged, that alone counts, on clean rows, wherever there is a label.
+        """
+        return self.terms(rows, labels, generator=generator, progress=progress)["loss"]
+
+    def terms(
+        self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        """The `loss` and, of a gaussian code, the terms of the bound as they are, nats per row."""
+        joint = self.targets if self.spec.target == "joint" else None
+        if joint is not None and not self.training and bool(torch.isfinite(labels).any()):
+            return {"loss": joint.loss(self.raw_code(*rows)[None], labels)}
+        noisy = [self.corruptor(rows, generator) for _ in range(2 if self.head else 1)]
+        encoded = self._encoded(Rows(*map(torch.cat, zip(*noisy, strict=True))), generator)
+        count = len(rows.codes)
+        condition = self.condition_of(rows, labels)
+        if self.conditions is not None and condition is not None and self.training:
+            condition = self.conditions.forget(condition, generator)
+        code, loss, terms = encoded.mean[:count], encoded.penalty, dict[str, Tensor]()
+        if encoded.log_variance is not None:
+            spread = encoded.log_variance[:count]
+            divergences = divergence(code, spread)
+            code = draw(code, spread, generator)
+            weight = self.spec.kl_weight * warmth(progress, self.spec.warm_up)
+            loss = loss + weight * charged(divergences, free_bits=self.spec.free_bits)
+            terms["kl"] = divergences.sum(1).mean()
+        missed = self.likelihood.loss(self.parameters_of(code, condition), rows)
+        loss = loss + missed
+        if terms:
+            terms |= {"reconstruction": missed, "negative_elbo": missed + terms["kl"]}
+        if self.head is not None:
+            loss = loss + self.spec.contrast * self._contrast(self.head(encoded.mean))
+        if joint is not None:
+            own = encoded.mean[None] if encoded.members is None else encoded.members
+            loss = loss + self.spec.target_weight * joint.loss(own[:, :count], labels)
+        return {"loss": loss, **terms}
+
+    def _encoded(self, rows: Rows, generator: torch.Generator) -> _Encoding:
+        if self.spread is not None:
+            mean, log_variance = self.posterior(rows)
+            return _Encoding(mean, log_variance, mean.new_zeros(()))
         penalise = PENALTIES[self.spec.penalty]
+        if isinstance(self.trunk, Ensemble):
+            members = self.codes_of_members(rows, generator)
+            return _Encoding(members.mean(0), None, members.new_zeros(()), members)
         if penalise is None:
             raw = self.raw_code(*rows)
-            return raw, raw.new_zeros(())
+            return _Encoding(raw, None, raw.new_zeros(()))
         encoded = self.encode(rows)
-        return encoded.code, self.spec.penalty_weight * penalise(encoded, self.spec)
+        penalty = self.spec.penalty_weight * penalise(encoded, self.spec)
+        return _Encoding(encoded.code, None, penalty)
+
+    def _spread(self, inputs: int, generator: torch.Generator) -> nn.Linear:
+        width = inputs if self.trunk is None else last_layer(self.trunk).in_features
+        spread = fresh(nn.Linear(width, self.spec.dim), generator)
+        nn.init.constant_(spread.bias, START_LOG_VARIANCE)
+        return spread
 
     def _contrast(self, projected: Tensor) -> Tensor:
         first, second = F.normalize(projected, dim=1).chunk(2)

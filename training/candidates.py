@@ -13,15 +13,20 @@ import torch
 from pipeline.progress import Progress
 from pipeline.prologue import Prepared
 from training.autoencoder import Autoencoder
+from training.conditions import conditioned
 from training.corruption import UNKNOWN
+from training.fine_tuning import FineTuning
 from training.layout import Layout
 from training.loop import to_rows, train
 from training.matrix import TRAIN, Matrix, cut
 from training.pretraining import PRETRAININGS, split_steps
 from training.principal import Moments, balance, components, count_codes, install
+from training.screening import unit_gates
 from training.spec import EncoderSpec, TrainingConfig
 
 ROWS_PER_RUN = 8192
+SHUT = 0.1
+"""How loud a screened encoder reads columns that tell nothing of its labels."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,6 +52,7 @@ def make(
     started = time.perf_counter()
     generator = torch.Generator()
     generator.manual_seed(seed)
+    spec = conditioned(spec, layout)
     model = Autoencoder(spec, layout, generator=generator)
     balance(model, moments)
     if spec.start == "principal":
@@ -59,19 +65,38 @@ def make(
             model, matrix, config=config, seed=seed, state_path=state_path, progress=progress
         )
         config = config.model_copy(update={"steps": split_steps(config.steps, len(layers))[1]})
+    if spec.screened and spec.heads:
+        gates = unit_gates(matrix, layout, spec.heads, shut=SHUT, seed=seed)
+        model.shut(torch.from_numpy(gates).float())
+    tuned = spec.target == "fine_tuned" and spec.heads != ()
     if spec.trained:
         curve = train(
             model,
             matrix,
             name=f"train {spec.recipe}",
             schedule=spec.schedule,
-            config=config,
+            config=_share(config, 0.5) if tuned else config,
             seed=seed,
+            labelled=spec.target == "joint" and spec.heads != (),
             state_path=state_path,
             progress=progress,
         )
         history = curve.to_json() | {"pretraining": layers}
         history["seconds"] += sum(layer["seconds"] for layer in layers)
+    if tuned:
+        curve = train(
+            FineTuning(model),
+            matrix,
+            name=f"fine-tune {spec.recipe}",
+            schedule=spec.schedule,
+            config=_share(config, 0.5),
+            seed=seed,
+            labelled=True,
+            state_path=None if state_path is None else state_path.with_suffix(".tuned.safetensors"),
+            progress=progress,
+        )
+        history["fine_tuning"] = curve.to_json()
+        history["seconds"] += curve.seconds
     settle_unseen(model, moments)
     model.eval()
     calibrate(model, matrix)
@@ -80,15 +105,22 @@ def make(
     return model, history
 
 
+def _share(config: TrainingConfig, share: float) -> TrainingConfig:
+    """`config` with a share of its steps."""
+    return config.model_copy(update={"steps": max(1, round(config.steps * share))})
+
+
 def settle_unseen(model: Autoencoder, moments: Moments) -> None:
     """Let codes that no training row had (null, rare) stand for 'unknown', which was trained."""
+    layout, seen = model.layout, []
     with torch.no_grad():
-        for start, cardinality in zip(
-            model.layout.offsets, model.layout.cardinalities, strict=True
-        ):
-            unseen = moments.shares[start : start + cardinality] == 0
-            rows = torch.from_numpy(start + np.flatnonzero(unseen))
-            model.table.weight[rows] = model.table.weight[start + UNKNOWN].clone()
+        for start, cardinality in zip(layout.offsets, layout.cardinalities, strict=True):
+            had = torch.from_numpy(moments.shares[start : start + cardinality] > 0)
+            own = model.table.weight[start : start + cardinality]
+            own[~had] = own[UNKNOWN].clone()
+            seen.append(had)
+    if model.conditions is not None:
+        model.conditions.settle(seen)
 
 
 def calibrate(model: Autoencoder, matrix: Matrix) -> None:

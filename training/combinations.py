@@ -50,6 +50,9 @@ IDLE: dict[str, tuple[str, object]] = {
     "kl_weight": ("latent", "point"),
     "free_bits": ("latent", "point"),
     "warm_up": ("latent", "point"),
+    "dropout": ("trunk", "dense"),
+    "target_weight": ("target", "none"),
+    "knots": ("view", "standardised"),
 }
 """Choices that mean nothing while another choice has a value: the choice, the other, the value."""
 
@@ -63,6 +66,19 @@ NEEDS: tuple[tuple[str, Callable[[EncoderSpec], bool], tuple[str, ...]], ...] = 
         "a penalty requires a dense trunk with a hidden layer",
         lambda spec: spec.penalty == "none" or (spec.trunk == "dense" and spec.hidden != ()),
         ("penalty", "trunk", "hidden"),
+    ),
+    (
+        "a penalty requires a code that is one point",
+        lambda spec: spec.penalty == "none" or spec.latent == "point",
+        ("penalty", "latent"),
+    ),
+    (
+        "an ensemble or screened columns require a code that is one point, and no penalty",
+        lambda spec: (
+            (spec.trunk != "ensemble" and not spec.screened)
+            or (spec.latent, spec.penalty) == ("point", "none")
+        ),
+        ("trunk", "screened", "latent", "penalty"),
     ),
     (
         "greedy pretraining requires dense layers only, and their widths in reverse as decoder",

@@ -95,11 +95,15 @@ class ConvTrunk(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The trunk's part of the code."""
+        code: Tensor = self.top(self.features(inputs))
+        return code
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the dense layers read, [N, ·]."""
         parts = [read(inputs) for read in self.images]
         if self.beside.places:
             parts.append(self.beside(inputs))
-        code: Tensor = self.top(torch.cat(parts, dim=1))
-        return code
+        return torch.cat(parts, dim=1)
 
 
 class ConvDecoder(nn.Module):

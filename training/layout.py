@@ -43,6 +43,9 @@ class Layout:
     `waves` the places of times in day, week and year.
     `cardinalities` are the codes of each category column, `classes` those of its reconstruction.
     `images` are those whose shape the table's contract tells.
+    `numeric_columns` numbers the columns of the numeric slots, all pixels of an image being one;
+    the `given` slots belong to columns with the role condition, and `label_numbers` are the classes
+    of a label that is one, as `Matrix.labels` holds them.
     """
 
     numeric_units: tuple[int, ...]
@@ -59,6 +62,11 @@ class Layout:
     cardinalities: tuple[int, ...]
     classes: tuple[int, ...]
     images: tuple[Image, ...] = ()
+    numeric_columns: tuple[int, ...] = ()
+    given_numeric: tuple[bool, ...] = ()
+    given_ranked: tuple[bool, ...] = ()
+    given_codes: tuple[bool, ...] = ()
+    label_numbers: tuple[float, ...] = ()
 
     @property
     def offsets(self) -> tuple[int, ...]:
@@ -87,6 +95,7 @@ class Layout:
             units.setdefault((name, 0), len(units))
         missing = {slot.column: i for i, slot in enumerate(numeric) if slot.view == "missing"}
         ranked_columns = {slot.column for slot in ranked}
+        given = {column.name for column in prologue.schema.with_role("condition")}
         return Layout(
             numeric_units=tuple(units[_unit(slot, lengths)] for slot in numeric),
             ranked_units=tuple(units[_unit(slot, lengths)] for slot in ranked),
@@ -109,6 +118,11 @@ class Layout:
             cardinalities=tuple(prologue.cardinalities),
             classes=tuple(prologue.classes),
             images=_images(prologue),
+            numeric_columns=_columns(numeric, prologue.schema),
+            given_numeric=tuple(slot.column in given for slot in numeric),
+            given_ranked=tuple(slot.column in given for slot in ranked),
+            given_codes=tuple(name in given for name in prologue.code_columns),
+            label_numbers=() if prologue.label is None else prologue.label.numbers,
         )
 
 
@@ -116,6 +130,13 @@ def _unit(slot: Slot, lengths: dict[str, int | None]) -> tuple[str, int]:
     if lengths.get(slot.column) is None:
         return slot.column, 0
     return slot.column, -1 if slot.view == "missing" else slot.element
+
+
+def _columns(slots: tuple[Slot, ...], schema: FeatureSchema) -> tuple[int, ...]:
+    whole = {name: image.name for image in schema.images for name in image.columns}
+    names = [whole.get(slot.column, slot.column) for slot in slots]
+    order = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return tuple(order[name] for name in names)
 
 
 def _weights(

@@ -34,6 +34,11 @@ class Learner(Protocol):
     ) -> Tensor:
         """The scalar that training lowers; see `Autoencoder.loss`."""
 
+    def terms(
+        self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        """The same as ``loss``, and by name what else is worth a curve."""
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is trained."""
 
@@ -54,11 +59,13 @@ class Learner(Protocol):
 class Curve:
     """What a run showed: loss by step, and how fast it went.
 
-    `train` and `validation` hold pairs (step, loss); `seconds` leaves out what a killed run spent.
+    `train` and `validation` hold pairs (step, loss), `terms` such pairs of what else the
+    model tells of the validation rows; `seconds` leaves out what a killed run spent.
     """
 
     train: list[tuple[int, float]] = field(default_factory=list)
     validation: list[tuple[int, float]] = field(default_factory=list)
+    terms: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     best_step: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -158,7 +165,9 @@ def _step(run: _Run, batches: Shuffled, more: Shuffled | None, config: TrainingC
     batch = batches.batch(run.step)
     if more is not None:
         batch = joined([batch, more.batch(run.step)])
-    loss = _loss(run, batch, run.generator, config)
+    loss = run.model.loss(
+        *_tensors(batch), generator=run.generator, progress=run.step / config.steps
+    )
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm)
@@ -168,13 +177,8 @@ def _step(run: _Run, batches: Shuffled, more: Shuffled | None, config: TrainingC
     return run.losses[-1]
 
 
-def _loss(run: _Run, batch: Batch, generator: torch.Generator, config: TrainingConfig) -> Tensor:
-    return run.model.loss(
-        to_rows(batch.rows),
-        torch.from_numpy(batch.labels),
-        generator=generator,
-        progress=run.step / config.steps,
-    )
+def _tensors(batch: Batch) -> tuple[Rows, Tensor]:
+    return to_rows(batch.rows), torch.from_numpy(batch.labels)
 
 
 def _look(run: _Run, validation: list[Batch], config: TrainingConfig) -> None:
@@ -184,9 +188,13 @@ def _look(run: _Run, validation: list[Batch], config: TrainingConfig) -> None:
     generator.manual_seed(_NOISE_SEED)
     run.model.eval()
     with torch.no_grad():
-        losses = [float(_loss(run, batch, generator, config)) for batch in validation]
+        # Judged by the loss that the run ends with, so that warm-ups do not count as progress.
+        found = [run.model.terms(*_tensors(b), generator=generator, progress=1) for b in validation]
     run.model.train()
-    loss = sum(losses) / len(losses)
+    terms = {name: sum(float(one[name]) for one in found) / len(found) for name in found[0]}
+    loss = terms.pop("loss")
+    for name, value in terms.items():
+        run.curve.terms.setdefault(name, []).append((run.step, value))
     run.curve.train.append((run.step, sum(run.losses) / max(1, len(run.losses))))
     run.curve.validation.append((run.step, loss))
     run.curve.steps = run.step

@@ -60,6 +60,12 @@ class Layer(nn.Module):
         missed = (self._reconstruct(clean * kept) - clean).square().sum()
         return missed / (clean - clean.mean(0)).square().sum().clamp_min(1e-6)
 
+    def terms(
+        self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        """Nothing but the loss."""
+        return {"loss": self.loss(rows, labels, generator=generator, progress=progress)}
+
     def _below(self, model: Autoencoder, rows: Rows) -> Tensor:
         below: Tensor = model.trunk[: 2 * self.depth](model.inputs(*rows))  # type: ignore[index]
         return below

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
 from training.convolution import ConvDecoder, ConvTrunk
+from training.ensembles import Ensemble
 from training.layers import dense
 from training.layout import Layout
 from training.spec import Choices, Decoder, EncoderSpec, Trunk
@@ -53,6 +54,22 @@ def conv_trunk(
     )
 
 
+def last_layer(trunk: nn.Module) -> nn.Linear:
+    """The layer of a trunk that makes the code."""
+    top = trunk.top if isinstance(trunk, ConvTrunk) else trunk
+    assert isinstance(top, nn.Sequential) and isinstance(top[-1], nn.Linear)
+    return top[-1]
+
+
+def below_last(trunk: nn.Module, inputs: Tensor) -> Tensor:
+    """What the `last_layer` of a trunk reads, from the trunk's own inputs [N, W]."""
+    if isinstance(trunk, ConvTrunk):
+        inputs, trunk = trunk.features(inputs), trunk.top
+    assert isinstance(trunk, nn.Sequential)
+    hidden: Tensor = trunk[:-1](inputs)
+    return hidden
+
+
 def linear_decoder(
     layout: Layout, spec: EncoderSpec, inputs: int, outputs: int, generator: torch.Generator
 ) -> nn.Module:
@@ -82,8 +99,21 @@ def conv_decoder(
     )
 
 
+def ensemble_trunk(
+    layout: Layout, spec: EncoderSpec, inputs: int, generator: torch.Generator
+) -> nn.Module:
+    """Dense trunks beside each other whose codes are averaged, [N, inputs] -> [N, d]."""
+    networks = [dense_trunk(layout, spec, inputs, generator) for _ in range(spec.members)]
+    return Ensemble(networks, dropout=spec.dropout)
+
+
 MakeTrunk = Callable[[Layout, EncoderSpec, int, torch.Generator], nn.Module]
-TRUNKS: dict[Trunk, MakeTrunk | None] = {"none": None, "dense": dense_trunk, "conv": conv_trunk}
+TRUNKS: dict[Trunk, MakeTrunk | None] = {
+    "none": None,
+    "dense": dense_trunk,
+    "conv": conv_trunk,
+    "ensemble": ensemble_trunk,
+}
 
 MakeDecoder = Callable[[Layout, EncoderSpec, int, int, torch.Generator], nn.Module]
 DECODERS: dict[Decoder, MakeDecoder] = {

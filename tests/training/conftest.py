@@ -9,6 +9,7 @@ import torch
 
 from pipeline.prologue import Prologue
 from pipeline.schema import infer
+from pipeline.transforms import Classes
 from training.candidates import training_moments
 from training.layout import Layout
 from training.matrix import Matrix, MatrixWriter
@@ -64,6 +65,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     split = np.random.default_rng(1).choice([0] * 6 + [1] * 3 + [2], ROWS).astype(np.uint8)
     train = table.filter(pa.array(split == 0)).combine_chunks().to_batches()
     prologue = Prologue.fit(train, schema)
+    prologue.label = Classes("label", "text", ("no", "yes"))
     folder = tmp_path_factory.mktemp("matrix")
     labels = np.array(table["label"].to_pylist()) == "yes"
     with MatrixWriter(

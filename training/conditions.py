@@ -1,0 +1,124 @@
+"""What a decoder is told of a row beside its code: condition columns, or the label (Sohn 2015).
+
+Condition columns are ordinary ones, so the encoder reads them as well. A label is for the decoder
+only, so that embedding never needs one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import ConfigError
+from pipeline.transforms.classes import NOT_KNOWN
+from training.corruption import Rows
+from training.layout import Layout
+from training.spec import EncoderSpec
+
+WIDTH = 16
+"""Learnt features of each category that is a condition."""
+FORGOTTEN = 0.1
+"""Share of training rows whose conditions are withheld, so that "not known" is a condition too."""
+
+
+class Condition(NamedTuple):
+    """Prepared conditions of rows: numeric [N, G] float32, codes [N, H] int64; 0 is "not known"."""
+
+    numeric: Tensor
+    codes: Tensor
+
+
+class Conditions(nn.Module):
+    """Turns prepared conditions into what the decoder reads, [N, width]."""
+
+    numeric_slots: Tensor
+    code_columns: Tensor
+    offsets: Tensor
+    label_numbers: Tensor
+
+    def __init__(self, layout: Layout, *, by_label: bool, generator: torch.Generator):
+        super().__init__()
+        given = (() if by_label else layout.given_numeric, () if by_label else layout.given_codes)
+        slots, columns = ([i for i, told in enumerate(part) if told] for part in given)
+        self.by_label = by_label
+        self.cardinalities = tuple(layout.cardinalities[column] for column in columns)
+        if by_label:
+            self.cardinalities = (1 + len(layout.label_numbers),)
+        first = [sum(self.cardinalities[:place]) for place in range(len(self.cardinalities))]
+        for name, values, dtype in (
+            ("numeric_slots", slots, torch.int64),
+            ("code_columns", columns, torch.int64),
+            ("offsets", first, torch.int64),
+            ("label_numbers", layout.label_numbers, torch.float64),
+        ):
+            self.register_buffer(name, torch.tensor(values, dtype=dtype), persistent=False)
+        self.width = len(slots) + WIDTH * len(self.cardinalities)
+        if self.cardinalities:
+            self.table = nn.Embedding(sum(self.cardinalities), WIDTH)
+            nn.init.normal_(self.table.weight, generator=generator)
+
+    def forward(self, condition: Condition) -> Tensor:
+        """Features [N, width] of prepared conditions."""
+        if not self.cardinalities:
+            return condition.numeric
+        cells = self.table(condition.codes + self.offsets)
+        cells = cells.reshape(-1, WIDTH * len(self.cardinalities))
+        return torch.cat([condition.numeric, cells], dim=1) if len(self.numeric_slots) else cells
+
+    def of(self, rows: Rows, labels: Tensor | None) -> Condition:
+        """The conditions of prepared rows; `labels` [N, L] as in a batch, the first one counts.
+
+        Without labels those conditions are not known.
+        """
+        if not self.by_label:
+            return Condition(rows.numeric[:, self.numeric_slots], rows.codes[:, self.code_columns])
+        if labels is None:
+            return self.unknown(rows.numeric)
+        same = labels[:, :1] == self.label_numbers
+        codes = torch.where(same.any(1), same.to(torch.int64).argmax(1) + 1, NOT_KNOWN)
+        return Condition(rows.numeric[:, :0], codes[:, None])
+
+    def unknown(self, like: Tensor) -> Condition:
+        """Conditions that are not known, for as many rows as `like` [N, ...] of floats has."""
+        numeric = like.new_zeros((like.shape[0], len(self.numeric_slots)))
+        codes = like.new_zeros((like.shape[0], len(self.cardinalities)), dtype=torch.int64)
+        return Condition(numeric, codes)
+
+    def forget(self, condition: Condition, generator: torch.Generator) -> Condition:
+        """The same with all conditions of some rows withheld.
+
+        Source: classifier-free guidance, Ho & Salimans 2022 (arXiv 2207.12598), algorithm 1.
+        """
+        lost = torch.rand((len(condition.codes), 1), generator=generator) < FORGOTTEN
+        return Condition(*(part.masked_fill(lost, 0) for part in condition))
+
+    def settle(self, seen: list[Tensor]) -> None:
+        """Let codes that no training row had stand for "not known".
+
+        `seen` says of each category column, in the order of codes, which codes training had.
+        """
+        for place, column in enumerate(self.code_columns.tolist()):
+            first = int(self.offsets[place])
+            with torch.no_grad():
+                own = self.table.weight[first : first + self.cardinalities[place]]
+                own[~seen[column]] = own[NOT_KNOWN].clone()
+
+
+def conditioned(spec: EncoderSpec, layout: Layout) -> EncoderSpec:
+    """`spec` with the condition that the table offers: columns with that role, else the label.
+
+    Raises:
+        ConfigError: if a conditional recipe finds neither.
+    """
+    if spec.condition == "none":
+        return spec
+    if any((*layout.given_numeric, *layout.given_codes)):
+        return spec.model_copy(update={"condition": "columns"})
+    if layout.label_numbers:
+        return spec.model_copy(update={"condition": "label"})
+    raise ConfigError(
+        f"recipe {spec.recipe!r} needs a condition, found none; name a --label with classes, or "
+        'say role = "condition" of a column that varies in the project file\'s [columns.NAME]'
+    )
