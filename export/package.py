@@ -13,9 +13,11 @@ import onnx
 import safetensors.torch
 
 from export.card import model_card
+from export.generation import generation
 from export.models import CORE, build
 from export.verify import verify
 from pipeline.bundle import FORMAT, REPORT, Bundle, Manifest
+from pipeline.residuals import GENERATION
 
 if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
@@ -40,6 +42,7 @@ def export(checkpoint: Checkpoint, path: str | Path) -> Bundle:
     models = build(checkpoint, version=version("parquet2vec"))
     files = {name: model.SerializeToString(deterministic=True) for name, model in models.items()}
     parity = verify(files, checkpoint)
+    kept = state_files(checkpoint) | {GENERATION: generation(files, checkpoint)}
     manifest = Manifest(
         format=FORMAT,
         feature_schema=checkpoint.schema,
@@ -52,7 +55,7 @@ def export(checkpoint: Checkpoint, path: str | Path) -> Bundle:
         versions=library_versions(),
         parity=parity,
     )
-    bundle = Bundle.write(path, manifest=manifest, files=files | state_files(checkpoint))
+    bundle = Bundle.write(path, manifest=manifest, files=files | kept)
     add_report(bundle, checkpoint)
     _log.info("bundle %s written: %s", bundle.fingerprint[:12], bundle.path)
     return bundle

@@ -249,3 +249,37 @@ class EmbeddingJob(Config):
         if value is not None:
             parse_bytes(value)
         return value
+
+
+class GenerationJob(Config):
+    """Draw rows like those that a model was trained on, into a new Parquet file."""
+
+    bundle: Annotated[LocationText, Field(description="Folder of the trained model.")]
+    rows: Annotated[int, Field(ge=1, le=10**9, description="Rows to draw.")]
+    out: Annotated[LocalText, Field(description="Parquet file to write; it must not be there yet.")]
+    where: Annotated[
+        tuple[str, ...],
+        Field(description="Condition of a conditional model, as COLUMN=VALUE."),
+    ] = ()
+    seed: Annotated[
+        int, Field(ge=0, lt=2**63, description="Seed; the same one draws the same bytes.")
+    ] = 0
+
+    @field_validator("out")
+    @classmethod
+    def _is_parquet(cls, value: str) -> str:
+        if not value.endswith(".parquet"):
+            raise ValueError("a file that ends in .parquet is required")
+        return value
+
+    @field_validator("where")
+    @classmethod
+    def _are_conditions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [condition.partition("=")[0] for condition in value]
+        if any(
+            "=" not in condition or not name for condition, name in zip(value, names, strict=True)
+        ):
+            raise ValueError("conditions such as country=IT are required")
+        if len({*names}) < len(names):
+            raise ValueError("one condition a column is required")
+        return value

@@ -37,6 +37,26 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         sync_folder(path.parent)
 
 
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to, which becomes `path` when the block ends well.
+
+    Nothing that is there already is replaced, even if it came while the block ran.
+
+    Raises:
+        OSError: if it cannot be written, or (`FileExistsError`) something stands at `path`.
+    """
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        sync_file(temporary)
+        # Unlike a rename, a second name for the file is refused where there is one.
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def make_folder(path: Path) -> None:
     """Make the folder `path` and those above it where they are not there, durably.
 
