@@ -34,9 +34,25 @@ from training.preparation import (
     make_split,
     write_matrix,
 )
-from training.recipes import AUTO, CANDIDATES, check_recipe, concrete
+from training.recipes import (
+    AUTO,
+    CANDIDATES,
+    TARGET_CANDIDATES,
+    aware,
+    check_labels,
+    check_recipe,
+    concrete,
+)
 from training.selection import select
-from training.spec import EncoderSpec, NetworkConfig, TrainingConfig, TrainingJob, default_dim
+from training.spec import (
+    EncoderSpec,
+    Head,
+    NetworkConfig,
+    TrainingConfig,
+    TrainingJob,
+    default_dim,
+)
+from training.targets import heads_of, learnt_from
 from training.tensors import replace
 
 FORMAT = 1
@@ -61,6 +77,7 @@ def fit(job: TrainingJob, *, progress: Progress | None = None) -> Checkpoint:
         LockedError: if another process trains for the same `job.out`.
     """
     check_recipe(job.recipe, job.network)
+    check_labels(job)
     progress = progress or Silent()
     source = open_source(job.source)
     if source.rows < LEAST_ROWS:
@@ -97,6 +114,7 @@ def _train(
             seed=job.seed,
             label=schema.labels[0].name if schema.labels else None,
             text=_is_text(schema),
+            heads=_heads(job, schema, matrix),
             folder=work,
             progress=progress,
         )
@@ -109,7 +127,11 @@ def _train(
         held_out=pq.read_table(work / HELD_OUT),
         history=history,
         selection=selection,
-        training_data={"fingerprint": source.fingerprint, "rows": len(matrix.where(TRAIN))},
+        training_data={
+            "fingerprint": source.fingerprint,
+            "rows": len(matrix.where(TRAIN)),
+            **learnt_from(spec.heads),
+        },
         seed=job.seed,
     )
     checkpoint.save(work / "result")
@@ -126,21 +148,24 @@ def learn(
     seed: int = 0,
     label: str | None = None,
     text: bool = False,
+    heads: tuple[Head, ...] = (),
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[EncoderSpec, Autoencoder, dict[str, Any], dict[str, Any]]:
     """Train `recipe` on a matrix: the spec, the model, the history and the selection.
 
     With ``auto`` all of `CANDIDATES` are trained and the best is kept; its training needs no
-    source, so that an estimator can use it on rows in memory.
+    source, so that an estimator can use it on rows in memory. With `heads` the encoder learns from
+    the labels of the matrix, and ``auto`` means `TARGET_CANDIDATES`.
     """
     width = dim or default_dim(layout.width)
-    names = CANDIDATES if recipe == AUTO else (recipe,)
+    every = TARGET_CANDIDATES if heads else CANDIDATES
+    names = every if recipe == AUTO else (recipe,)
     moments = training_moments(matrix, layout)
     models, history = {}, {}
     for name in names:
         models[name], history[name] = make(
-            concrete(name, dim=width, network=network),
+            aware(concrete(name, dim=width, network=network), heads),
             matrix=matrix,
             layout=layout,
             moments=moments,
@@ -173,6 +198,17 @@ def _claim(work: Path, job: TrainingJob, source: Source) -> None:
 
 def _is_text(schema: FeatureSchema) -> bool:
     return bool(schema.labels) and "string" in schema.labels[0].type
+
+
+def _heads(job: TrainingJob, schema: FeatureSchema, matrix: Matrix) -> tuple[Head, ...]:
+    """What the encoder is to learn from the labels of the training rows; nothing unless asked."""
+    if not job.use_label:
+        return ()
+    return heads_of(
+        matrix.labels[matrix.where(TRAIN)],
+        [column.name for column in schema.labels],
+        texts=["string" in column.type for column in schema.labels],
+    )
 
 
 @contextmanager

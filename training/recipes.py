@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.errors import ConfigError
 from training.combinations import check
-from training.spec import EncoderSpec, NetworkConfig
+from training.spec import EncoderSpec, Head, NetworkConfig, TrainingJob
 
 AUTO = "auto"
 
@@ -38,6 +38,37 @@ def concrete(recipe: str, *, dim: int, network: NetworkConfig | None = None) -> 
     spec = row.model_copy(update={"dim": dim, **network.model_dump()})
     check(spec, said=network.model_fields_set)
     return spec
+
+
+def aware(spec: EncoderSpec, heads: tuple[Head, ...]) -> EncoderSpec:
+    """The row `spec` learning from labels, with the reconstruction unless it says otherwise."""
+    if not (spec.trained and heads):
+        return spec
+    target = "joint" if spec.target == "none" else spec.target
+    return spec.model_copy(update={"heads": heads, "target": target})
+
+
+def check_labels(job: TrainingJob) -> None:
+    """Refuse a job whose recipe learns from labels that it is not given, or the reverse.
+
+    Raises:
+        ConfigError: saying what to add or leave out.
+    """
+    if job.use_label and not job.label:
+        raise ConfigError("--use-label needs the labels to learn from, found none; add --label COL")
+    if job.recipe == AUTO:
+        return
+    spec = concrete(job.recipe, dim=1, network=job.network)
+    if job.use_label and not spec.trained:
+        raise ConfigError(
+            f"recipe {job.recipe!r} is closed form and learns from no label; name another recipe, "
+            "or leave out --use-label"
+        )
+    if spec.target != "none" and not job.use_label:
+        raise ConfigError(
+            f"recipe {job.recipe!r} has target = {spec.target!r} and learns from labels; add "
+            "--use-label with --label COL, or choose another recipe"
+        )
 
 
 RECIPES: dict[str, EncoderSpec] = {
@@ -81,6 +112,23 @@ RECIPES: dict[str, EncoderSpec] = {
         unknown_rate=0.02,
         contrast=0.3,
         temperature=0.1,
+    ),
+    "supervised": EncoderSpec(
+        recipe="supervised",
+        dim=1,
+        view="both",
+        knots=8,
+        trunk="ensemble",
+        members=4,
+        hidden=(128, 128),
+        dropout=0.1,
+        category_width=8,
+        start="none",
+        decoder="linear",
+        unknown_rate=0.02,
+        target="joint",
+        target_weight=2.0,
+        screened=True,
     ),
     "sparse": EncoderSpec(
         recipe="sparse",
@@ -144,6 +192,9 @@ RECIPES: dict[str, EncoderSpec] = {
         unknown_rate=0.01,
     ),
 }
+
+TARGET_CANDIDATES = ("linear", "supervised")
+"""What ``auto`` compares when the encoder may learn from labels."""
 
 CANDIDATES = ("linear", "denoising", "joint")
 """What ``auto`` trains and compares; the first is kept unless another is clearly better."""

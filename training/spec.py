@@ -12,7 +12,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from pipeline.config import ColumnOverride, Config, LocalText, LocationText, PixelColumns
 
 View = Literal["standardised", "ranked", "both"]
-Trunk = Literal["none", "dense", "conv"]
+Trunk = Literal["none", "dense", "conv", "ensemble"]
 Latent = Literal["point", "gaussian"]
 Numbers = Literal["gaussian", "bernoulli"]
 Condition = Literal["none", "columns", "label"]
@@ -134,10 +134,10 @@ class Choices(Config):
         default=0, ge=0, le=64, description="Piecewise-linear features per ranked number."
     )
     members: int = Field(
-        default=1, ge=1, le=64, description="Dense trunks of `hidden` whose codes are averaged."
+        default=4, ge=1, le=64, description="Networks of an ensemble; their codes are averaged."
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of hidden units dropped while training."
+        default=0.0, ge=0, lt=1, description="Share of an ensemble's units left out in a step."
     )
     screened: bool = Field(
         default=False,

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from pipeline.errors import DataError
 from training.labels import task_of
+from training.layers import fresh
 from training.rows import MOST_CLASSES
 from training.scoring import Task
 from training.spec import Head
-from training.layers import fresh
 
 CLIP = 5.0
 """Deviations beyond which the value of a label is no further away: strays must not decide."""
@@ -68,6 +68,11 @@ def _head(values: Floats, name: str, *, text: bool) -> Head:
         name=name, task=task, classes=tuple(map(float, classes)), labelled=len(known),
         entropy=float(-(shares * np.log(shares)).sum()),
     )  # fmt: skip
+
+
+def learnt_from(heads: tuple[Head, ...]) -> dict[str, dict[str, int]]:
+    """What a manifest records of the labels that an encoder learnt from: rows that had them."""
+    return {"labels": {head.name: head.labelled for head in heads}} if heads else {}
 
 
 class Targets(nn.Module):
