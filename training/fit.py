@@ -54,6 +54,7 @@ from training.spec import (
 )
 from training.targets import heads_of, learnt_from
 from training.tensors import replace
+from training.trunks import require_images
 
 FORMAT = 1
 LEAST_ROWS = 10
@@ -84,6 +85,9 @@ def fit(job: TrainingJob, *, progress: Progress | None = None) -> Checkpoint:
         raise DataError(f"{source.path} must hold {LEAST_ROWS} rows or more, found {source.rows}")
     schema = infer_schema(job, source)
     source.check(schema)
+    if job.recipe != AUTO:
+        spec = concrete(job.recipe, dim=1, network=job.network)
+        require_images(spec, schema.shapes, recipe=job.recipe)
     work = work_folder(job.out)
     try:
         work.mkdir(parents=True, exist_ok=True)

@@ -160,6 +160,18 @@ RECIPES: dict[str, EncoderSpec] = {
         pretraining="greedy",
         layer_corruption=(0.15,),
     ),
+    "conv": EncoderSpec(
+        recipe="conv",
+        dim=1,
+        view="both",
+        trunk="conv",
+        hidden=(256,),
+        category_width=8,
+        start="principal",
+        decoder="conv",
+        decoder_hidden=(256,),
+        unknown_rate=0.01,
+    ),
     "vae": EncoderSpec(
         recipe="vae",
         dim=1,

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline.config import ColumnOverride
 from pipeline.prologue import Prologue
 from pipeline.schema import infer
 from pipeline.transforms import Classes
@@ -61,7 +62,8 @@ class Rows:
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     """A prepared table of `ROWS` rows: 60 % training, 30 % validation, 10 % test."""
     table = make_table()
-    schema = infer(table.schema, table, keys=["id"], labels=["label"])
+    image = {"picture": ColumnOverride(kind="image", shape=(2, 3))}
+    schema = infer(table.schema, table, keys=["id"], labels=["label"], overrides=image)
     split = np.random.default_rng(1).choice([0] * 6 + [1] * 3 + [2], ROWS).astype(np.uint8)
     train = table.filter(pa.array(split == 0)).combine_chunks().to_batches()
     prologue = Prologue.fit(train, schema)
