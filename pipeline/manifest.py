@@ -35,12 +35,24 @@ class FileRecord(Config):
     sha256: Seal
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Prior(Config):
+    """How embeddings are spread: ``mean + factor @ n`` with n ~ N(0, I), factor [d, d] lower."""
+
+    mean: tuple[Finite, ...]
+    factor: tuple[tuple[Finite, ...], ...]
+
+
 class Manifest(Config):
     """What a bundle says of itself.
 
-    `widest_layer` counts the numbers per row in the widest layer of the encoder, from which the
-    rows of one run are sized. `parity` holds the figures of the export gate. `seal` is the hash
-    of the manifest's own bytes with zeros in its place; the first bundles had none.
+    `conditions` names the columns that ``decoder.onnx`` is told beside the code. `prior` is there
+    up to 512 dimensions. `widest_layer` counts the numbers per row in the widest layer of the
+    encoder, from which the rows of one run are sized. `parity` holds the figures of the export
+    gate. `seal` is the hash of the manifest's own bytes with zeros in its place; the first bundles
+    had none, nor a prior.
     """
 
     format: int
@@ -53,6 +65,8 @@ class Manifest(Config):
     split: dict[str, Any]
     versions: dict[str, str]
     parity: dict[str, Any]
+    conditions: tuple[str, ...] = ()
+    prior: Prior | None = None
     files: dict[str, FileRecord] = Field(default_factory=dict)
     seal: Seal | None = None
 
@@ -70,6 +84,14 @@ class Manifest(Config):
     def _names_every_latent(self) -> Manifest:
         if len(self.latent_names) != self.dim:
             raise ValueError(f"{len(self.latent_names)} latent names for dim {self.dim}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_prior_of_its_dim(self) -> Manifest:
+        widths = set() if self.prior is None else {len(self.prior.mean), len(self.prior.factor)}
+        widths |= set() if self.prior is None else {len(row) for row in self.prior.factor}
+        if not widths <= {self.dim}:
+            raise ValueError(f"a prior of {sorted(widths)} numbers for dim {self.dim}")
         return self
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.manifest import Prior
 from pipeline.prologue import Prologue
 from pipeline.schema import FeatureSchema
 from training.autoencoder import Autoencoder
@@ -28,6 +29,7 @@ class Checkpoint:
     `module` is in eval mode. `held_out` holds at most 2,000 raw validation rows, features only.
     `history` gives each candidate's curve; `selection` says what was compared, the candidates'
     scores, the winner and its margin. `training_data` names the source: fingerprint and rows.
+    `prior` says how the embeddings are spread.
     """
 
     spec: EncoderSpec
@@ -40,6 +42,7 @@ class Checkpoint:
     selection: dict[str, Any]
     training_data: dict[str, Any]
     seed: int
+    prior: Prior | None = None
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; the record comes last, so that it is there only when all is."""
@@ -57,6 +60,7 @@ class Checkpoint:
             "selection": self.selection,
             "training_data": self.training_data,
             "seed": self.seed,
+            "prior": None if self.prior is None else self.prior.model_dump(mode="json"),
         }
         replace(folder / RECORD, json.dumps(record).encode())
 
@@ -79,4 +83,5 @@ class Checkpoint:
             selection=record["selection"],
             training_data=record["training_data"],
             seed=int(record["seed"]),
+            prior=None if (said := record.get("prior")) is None else Prior.model_validate(said),
         )

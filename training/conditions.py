@@ -6,14 +6,20 @@ only, so that embedding never needs one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError
-from pipeline.transforms.classes import NOT_KNOWN
+from pipeline.feed import NULL_TEXT
+from pipeline.schema import FeatureSchema
+from pipeline.transforms.classes import NOT_KNOWN, Classes
 from training.corruption import Rows
+from training.labels import task_of
 from training.layout import Layout
 from training.spec import EncoderSpec
 
@@ -21,6 +27,15 @@ WIDTH = 16
 """Learnt features of each category that is a condition."""
 FORGOTTEN = 0.1
 """Share of training rows whose conditions are withheld, so that "not known" is a condition too."""
+
+_TELLING = ("two classes", "classes")
+_ROLE = (
+    'say role = "condition" of a column that varies, in the table [train.columns.NAME] of a '
+    "project file"
+)
+NEEDED = f"a conditional recipe needs a condition, found none; name a --label, or {_ROLE}"
+
+Floats = npt.NDArray[np.float64]
 
 
 class Condition(NamedTuple):
@@ -106,6 +121,32 @@ class Conditions(nn.Module):
                 own[~seen[column]] = own[NOT_KNOWN].clone()
 
 
+def classes_of(schema: FeatureSchema, numbers: Floats, texts: Mapping[str, int]) -> Classes:
+    """The classes of the first label, from its values [n] in the training rows, NaN where null.
+
+    `texts` gives the number of each text where the label is text.
+
+    Raises:
+        ConfigError: if its values are no classes.
+    """
+    label, known = schema.labels[0], np.unique(numbers[np.isfinite(numbers)])
+    text = "string" in label.type
+    task = task_of(known, text=text)
+    if label.kind not in ("number", "boolean", "category") or task not in _TELLING:
+        raise ConfigError(
+            f"label '{label.name}' must have classes to be a condition, found "
+            f"{len(known):,} different values of type {label.type}; group them, or {_ROLE}"
+        )
+    if text:
+        had = {float(number) for number in known}
+        ordered = sorted(texts, key=texts.__getitem__)
+        values = tuple(one if texts[one] in had else NULL_TEXT for one in ordered)
+        return Classes(label.name, "text", values)
+    if label.kind == "category":
+        return Classes(label.name, "integer", tuple(int(value) for value in known))
+    return Classes(label.name, "number", tuple(float(value) for value in known))
+
+
 def conditioned(spec: EncoderSpec, layout: Layout) -> EncoderSpec:
     """`spec` with the condition that the table offers: columns with that role, else the label.
 
@@ -118,7 +159,4 @@ def conditioned(spec: EncoderSpec, layout: Layout) -> EncoderSpec:
         return spec.model_copy(update={"condition": "columns"})
     if layout.label_numbers:
         return spec.model_copy(update={"condition": "label"})
-    raise ConfigError(
-        f"recipe {spec.recipe!r} needs a condition, found none; name a --label with classes, or "
-        'say role = "condition" of a column that varies in the project file\'s [columns.NAME]'
-    )
+    raise ConfigError(NEEDED)

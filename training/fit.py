@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.errors import DataError, PublishError
+from pipeline.errors import ConfigError, DataError, PublishError
 from pipeline.progress import Progress, Silent
 from pipeline.schema import FeatureSchema
 from pipeline.source import Source, open_source
@@ -25,15 +25,18 @@ from pipeline.storage import lock
 from training.autoencoder import Autoencoder
 from training.candidates import make, training_moments
 from training.checkpoint import RECORD, Checkpoint
+from training.conditions import NEEDED, classes_of
 from training.layout import Layout
 from training.matrix import TRAIN, Matrix
 from training.preparation import (
     HELD_OUT,
+    TEXTS,
     fit_prologue,
     infer_schema,
     make_split,
     write_matrix,
 )
+from training.priors import prior_of
 from training.recipes import (
     AUTO,
     CANDIDATES,
@@ -85,6 +88,7 @@ def fit(job: TrainingJob, *, progress: Progress | None = None) -> Checkpoint:
         raise DataError(f"{source.path} must hold {LEAST_ROWS} rows or more, found {source.rows}")
     schema = infer_schema(job, source)
     source.check(schema)
+    tells_label(job, schema)
     if job.recipe != AUTO:
         spec = concrete(job.recipe, dim=1, network=job.network)
         require_images(spec, schema.shapes, recipe=job.recipe)
@@ -107,6 +111,9 @@ def _train(
     split = make_split(job, schema, source)
     prologue = fit_prologue(work, job, schema, source, split, progress)
     matrix = write_matrix(work, job, schema, source, split, prologue, progress)
+    if tells_label(job, schema):
+        texts = json.loads((work / TEXTS).read_bytes()).get(schema.labels[0].name, {})
+        prologue.label = classes_of(schema, matrix.labels[matrix.where(TRAIN), 0], texts)
     with _threads(job.training.threads):
         spec, module, history, selection = learn(
             job.recipe,
@@ -137,6 +144,7 @@ def _train(
             **learnt_from(spec.heads),
         },
         seed=job.seed,
+        prior=prior_of(module, matrix),
     )
     checkpoint.save(work / "result")
 
@@ -213,6 +221,20 @@ def _heads(job: TrainingJob, schema: FeatureSchema, matrix: Matrix) -> tuple[Hea
         [column.name for column in schema.labels],
         texts=["string" in column.type for column in schema.labels],
     )
+
+
+def tells_label(job: TrainingJob, schema: FeatureSchema) -> bool:
+    """Whether the decoder is to be told the label, for want of columns with the role condition.
+
+    Raises:
+        ConfigError: if the recipe needs a condition and there is neither.
+    """
+    if job.recipe == AUTO or schema.with_role("condition"):
+        return False
+    told = concrete(job.recipe, dim=1, network=job.network).condition != "none"
+    if told and not schema.labels:
+        raise ConfigError(NEEDED)
+    return told
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from training.tensors import replace
 
 SAMPLE_ROWS = 10_000
 HELD_OUT, HELD_OUT_ROWS = "held_out.parquet", 2_000
+TEXTS = "texts.json"
 ROWS_PER_BATCH = 16_384
 
 
@@ -108,7 +109,10 @@ def write_matrix(
     prologue: Prologue,
     progress: Progress,
 ) -> Matrix:
-    """The prepared rows on disk; written again from the start when a kill left them unfinished."""
+    """The prepared rows on disk; written again from the start when a kill left them unfinished.
+
+    The file `TEXTS` beside them tells the number of each text of a label, by label.
+    """
     folder, done = work / "matrix", work / "matrix.done"
     if done.exists():
         return Matrix.open(folder)
@@ -133,6 +137,7 @@ def write_matrix(
     # The mark must not outlive a power failure that its rows did not.
     sync_files(folder.iterdir())
     sync_folder(folder)
+    replace(work / TEXTS, json.dumps(coder.seen).encode())
     replace(work / HELD_OUT, buffer.getvalue().to_pybytes())
     replace(done, b"")
     return Matrix.open(folder)

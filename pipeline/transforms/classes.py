@@ -22,7 +22,8 @@ class Classes:
     """The values of one label in the order of their codes, which start from 1.
 
     `taken` is how a model takes the label: text, int64 (integer categories) or float64 (numbers
-    and booleans). Nulls and values never seen have code 0.
+    and booleans). Nulls and values never seen have code 0, and so have texts that are empty here:
+    places of values that training did not have.
     """
 
     column: str
@@ -33,7 +34,7 @@ class Classes:
     def numbers(self) -> tuple[float, ...]:
         """What stands for each class beside the prepared rows: its value, or a text's place.
 
-        NaN for the empty text, which is the same as null.
+        NaN for an empty text, which is the same as null.
         """
         if self.taken == "text":
             return tuple(
