@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.console import AsJson, Commands, Debug, examples, reporting
-from flows.jobs import EvaluationJob
+from flows.jobs import ComparedGenerationJob, EvaluationJob
 from flows.options import with_options
 from flows.progress import console_progress
 from flows.project import flow_settings, load_project, refresh_job, required, training_job
@@ -166,6 +166,28 @@ def evaluate(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = F
         with console_progress() as progress:
             result = verbs.evaluate(job, progress=progress)
         report(result, texts.evaluation(result))
+
+
+@app.command(
+    epilog=examples(
+        "generate model --rows 100000 --out drawn.parquet",
+        "generate model --rows 100000 --out drawn.parquet --compare features",
+        "generate model --rows 1000 --out italy.parquet --where country=IT --seed 7",
+    )
+)
+@with_options(ComparedGenerationJob, arguments=("bundle",))
+def generate(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False) -> None:
+    """Draw rows like those of the training table into a new Parquet file, types and nulls alike.
+
+    The same seed draws the same bytes. The file appears whole or not at all.
+    """
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = parse(ComparedGenerationJob, given, where="generate")
+        from flows import texts, verbs
+
+        with console_progress() as progress:
+            result = verbs.generate(job, progress=progress)
+        report(result, texts.generation(result))
 
 
 @flow_app.command("train", epilog=examples("flow train parquet2vec.toml"))

@@ -1,10 +1,10 @@
-"""The jobs that exist only up here: what `evaluate` and `refresh` are asked to do."""
+"""The jobs that exist only up here: what `evaluate`, `generate`, `refresh` are asked to do."""
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.config import Config, EmbeddingJob, LocalText, LocationText
+from pipeline.config import Config, EmbeddingJob, GenerationJob, LocalText, LocationText
 from training.spec import TrainingJob
 
 
@@ -19,6 +19,30 @@ class EvaluationJob(Config):
     test: LocationText | None = Field(
         default=None, description="Parquet file or folder whose rows are the test, instead."
     )
+
+
+class ComparedGenerationJob(GenerationJob):
+    """Draw rows and, if asked, compare them with real ones."""
+
+    compare: LocationText | None = Field(
+        default=None,
+        description="Parquet file or folder of real rows to compare with; needs the train extra.",
+    )
+    html: LocalText | None = Field(
+        default=None,
+        validate_default=True,
+        description="Page of the comparison; default: generated.html in the bundle's report.",
+    )
+
+    @field_validator("html")
+    @classmethod
+    def _has_a_place_and_a_comparison(cls, value: str | None, given: ValidationInfo) -> str | None:
+        if value is not None and given.data.get("compare") is None:
+            raise ValueError("--compare is required with a page")
+        stored = "://" in given.data.get("bundle", "")
+        if value is None and given.data.get("compare") is not None and stored:
+            raise ValueError("a local page is required where the bundle is in an object store")
+        return value
 
 
 class RefreshSettings(Config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from pipeline.config import Config
+from pipeline.generation import GenerationReport
 from pipeline.job import JobReport
 
 
@@ -40,6 +41,24 @@ class EvaluationResult(Config):
     verdict: str
     report: str
     seconds: float
+
+
+class Comparison(Config):
+    """How alike drawn and real rows are; `auc` by sample and classifier, 0.5 = not told apart."""
+
+    verdict: str
+    auc: dict[str, dict[str, float]]
+    largest_distance: float
+    column: str = Field(description="The column whose distributions are farthest apart.")
+    correlation_gap: float
+    report: str
+
+
+class GenerationResult(Config):
+    """What was drawn, and how alike it is to real rows, if that was asked."""
+
+    generation: GenerationReport
+    comparison: Comparison | None = None
 
 
 class Promotion(Config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flows.console import two_columns
 from flows.results import (
     EvaluationResult,
+    GenerationResult,
     Probe,
     Promotion,
     RefreshResult,
@@ -38,6 +39,25 @@ def evaluation(result: EvaluationResult) -> str:
     return two_columns(
         [*_probe(result.probe), ("verdict", result.verdict), ("report", result.report)]
     )
+
+
+def generation(result: GenerationResult) -> str:
+    """What `generate` says."""
+    drawn, found = result.generation, result.comparison
+    size = f"{_counted(drawn.rows, 'row')} of {_counted(drawn.columns, 'column')}"
+    rows = [
+        ("out", f"{drawn.out}, {drawn.bytes / 1e6:,.1f} MB"),
+        ("drawn", f"{size}, seed {drawn.seed}, from bundle {drawn.model[:12]}"),
+        *([("where", ", ".join(drawn.given))] if drawn.given else []),
+        ("took", f"{drawn.seconds:.1f} s, {drawn.rows_per_second:,.0f} rows/s"),
+    ]
+    if found is not None:
+        rows += [
+            ("verdict", found.verdict),
+            ("farthest", f"column {found.column}, distance {found.largest_distance:.3f}"),
+            ("report", found.report),
+        ]
+    return two_columns(rows)
 
 
 def embedding(result: JobReport) -> str:

@@ -11,11 +11,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.jobs import EvaluationJob
-from flows.results import EvaluationResult, Probe, TrainingResult
+from flows.jobs import ComparedGenerationJob, EvaluationJob
+from flows.results import (
+    Comparison,
+    EvaluationResult,
+    GenerationResult,
+    Probe,
+    TrainingResult,
+)
 from pipeline.bundle import REPORT, replaceable
+from pipeline.config import GenerationJob
 from pipeline.errors import ConfigError
+from pipeline.generation import generate as draw
 from pipeline.progress import Progress
+from pipeline.source import open_source
 from training.spec import TrainingJob
 
 if TYPE_CHECKING:
@@ -106,6 +115,42 @@ def evaluate(job: EvaluationJob, *, progress: Progress) -> EvaluationResult:
         verdict=evaluation.verdict.text,
         report=str(report),
         seconds=evaluation.seconds,
+    )
+
+
+def generate(job: ComparedGenerationJob, *, progress: Progress) -> GenerationResult:
+    """Draw rows and, if asked, compare them with real ones and write the page."""
+    if job.compare is not None:
+        # What cannot be compared is told before rows are drawn, which may take minutes.
+        import training.fidelity  # noqa: F401
+
+        open_source(job.compare)
+    drawn = draw(GenerationJob(**job.model_dump(exclude={"compare", "html"})), progress=progress)
+    if job.compare is None:
+        return GenerationResult(generation=drawn)
+    return GenerationResult(generation=drawn, comparison=compare(job, progress=progress))
+
+
+def compare(job: ComparedGenerationJob, *, progress: Progress) -> Comparison:
+    """How alike the drawn rows `job.out` are to `job.compare`; the page is written."""
+    from training.fidelity import likeness
+    from training.report.generated import GENERATED_FILE, summary, write_generated
+
+    found = likeness(
+        job.bundle, job.out, str(job.compare), where=job.where, seed=job.seed, progress=progress
+    )
+    page = write_generated(job.html or Path(job.bundle) / REPORT / GENERATED_FILE, found)
+    worst = max(found.columns, key=lambda column: column.distance)
+    auc: dict[str, dict[str, float]] = {}
+    for test in found.tests:
+        auc.setdefault(test.sample, {})[test.classifier] = test.auc
+    return Comparison(
+        verdict=summary(found),
+        auc=auc,
+        largest_distance=worst.distance,
+        column=worst.name,
+        correlation_gap=found.correlation_gap,
+        report=str(page),
     )
 
 

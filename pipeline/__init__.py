@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.bundle import Bundle
-    from pipeline.config import EmbeddingJob
+    from pipeline.config import EmbeddingJob, GenerationJob
     from pipeline.encoder import Encoder
+    from pipeline.generation import GenerationReport, generate
     from pipeline.job import JobReport, embed
     from pipeline.pinning import rollback, unpin
     from pipeline.resolution import resolve
@@ -27,9 +28,12 @@ __all__ = [
     "Bundle",
     "EmbeddingJob",
     "Encoder",
+    "GenerationJob",
+    "GenerationReport",
     "JobReport",
     "embed",
     "gc",
+    "generate",
     "resolve",
     "rollback",
     "unpin",
@@ -40,8 +44,11 @@ _HOMES = {
     "Bundle": "pipeline.bundle",
     "EmbeddingJob": "pipeline.config",
     "Encoder": "pipeline.encoder",
+    "GenerationJob": "pipeline.config",
+    "GenerationReport": "pipeline.generation",
     "JobReport": "pipeline.job",
     "embed": "pipeline.job",
+    "generate": "pipeline.generation",
     "gc": "pipeline.retention",
     "resolve": "pipeline.resolution",
     "rollback": "pipeline.pinning",
