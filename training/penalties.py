@@ -16,6 +16,7 @@ from torch import Tensor
 from training.spec import EncoderSpec, Penalty
 
 LEAST = 1e-6
+STEEPNESS = 4.0
 
 
 class Encoded(NamedTuple):
@@ -30,16 +31,19 @@ def divergence(encoded: Encoded, spec: EncoderSpec) -> Tensor:
     """Mean over hidden units of KL(target || mean activation), in nats.
 
     Source: Ng, "Sparse autoencoder", CS294A lecture notes 2011, section 3, for logistic units
-    (Lee, Ekanadham & Ng 2008 square the difference). Here the activation is the logistic function
-    of what a Relu unit gets: it is over one half where the unit is on, so that a mean of t leaves
-    a unit on for at most 2 t of the rows. Means of the Relu's own output would not do: a network
-    makes them as small as it likes by larger weights in the next layer.
+    (Lee, Ekanadham & Ng 2008 square the difference). Here units are Relu: what counts as their
+    activation is a logistic function of what they get, in deviations of it over the batch, steep
+    enough to be a soft "on". It is over one half where a unit is on, so that a mean of t leaves it
+    on for at most 2 t of the rows. The mean of the Relu's own output would not do: larger weights
+    in the next layer let it be as small as the network likes, with all units on.
     """
+    deviation = encoded.hidden.detach().std(0).clamp_min(LEAST)
+    steep = STEEPNESS * encoded.hidden / deviation
+    # By logarithms, so that units which are off for all rows are still drawn towards the target.
+    on, off = (torch.logsumexp(F.logsigmoid(x), 0) - math.log(len(x)) for x in (steep, -steep))
     target = spec.target_activation
-    mean = torch.sigmoid(encoded.hidden).mean(0).clamp(LEAST, 1 - LEAST)
-    entropy = target * math.log(target) + (1 - target) * math.log(1 - target)
-    cross = target * mean.log() + (1 - target) * torch.log1p(-mean)
-    return entropy - cross.mean()
+    entropy = -target * math.log(target) - (1 - target) * math.log(1 - target)
+    return -(target * on + (1 - target) * off).mean() - entropy
 
 
 def absolute(encoded: Encoded, spec: EncoderSpec) -> Tensor:

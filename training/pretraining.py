@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from pipeline.progress import Progress
 from training.autoencoder import Autoencoder
 from training.corruption import Rows
-from training.loop import train
-from training.matrix import Matrix
+from training.loop import to_rows, train
+from training.matrix import TRAIN, Matrix
 from training.spec import Pretraining, TrainingConfig
 
 SHARE = 0.5
 """Of the steps of a run that pretrains; the layers have equal parts of it."""
+
+SCALE_ROWS = 4096
 
 
 class Layer(nn.Module):
@@ -39,7 +41,7 @@ class Layer(nn.Module):
         super().__init__()
         trunk, decoder = model.trunk, model.decoder
         assert isinstance(trunk, nn.Sequential) and isinstance(decoder, nn.Sequential)
-        self.encoder, self.decoder = trunk[2 * depth], decoder[-1 - 2 * depth]
+        self.encoder, self.decoder = _linear(trunk, 2 * depth), _linear(decoder, -1 - 2 * depth)
         if depth == 0 and model.layout.cardinalities:
             self.table = model.table
         self.depth, self.linear = depth, 2 * depth == len(trunk) - 1
@@ -55,7 +57,7 @@ class Layer(nn.Module):
             inputs = model.inputs(*model.corruptor(rows, generator))
             return model.likelihood.loss(self._reconstruct(inputs), rows)
         with torch.no_grad():
-            clean = self._below(model, rows)
+            clean = self._below(rows)
             kept = torch.rand(clean.shape, generator=generator) >= self.hidden_share
         missed = (self._reconstruct(clean * kept) - clean).square().sum()
         return missed / (clean - clean.mean(0)).square().sum().clamp_min(1e-6)
@@ -66,7 +68,21 @@ class Layer(nn.Module):
         """Nothing but the loss."""
         return {"loss": self.loss(rows, labels, generator=generator, progress=progress)}
 
-    def _below(self, model: Autoencoder, rows: Rows) -> Tensor:
+    def hand_over(self, above: Layer, rows: Rows) -> None:
+        """Let `above` start from outputs of mean variance 1 over `rows`, and from their means.
+
+        What this layer reconstructs stays as it is, for Relu lets a factor move from one side of it
+        to the other. Without this the layer above spends its steps on scale and bias.
+        """
+        hidden = F.relu(self.encoder(self._below(rows)))
+        deviation = hidden.var(0).mean().clamp_min(1e-12).sqrt()
+        for weight in (self.encoder.weight, self.encoder.bias):
+            weight.div_(deviation)
+        self.decoder.weight.mul_(deviation)
+        above.decoder.bias.copy_((hidden / deviation).mean(0))
+
+    def _below(self, rows: Rows) -> Tensor:
+        model = self._model[0]
         below: Tensor = model.trunk[: 2 * self.depth](model.inputs(*rows))  # type: ignore[index]
         return below
 
@@ -97,6 +113,7 @@ def greedy(
     Each layer is checkpointed beside `state_path`, and sees batches and noise of its own.
     """
     layers = layers_of(model)
+    some = matrix.sample(TRAIN, limit=SCALE_ROWS)
     curves = []
     for layer in layers:
         number = layer.depth + 1
@@ -111,6 +128,9 @@ def greedy(
             progress=progress,
         )
         curves.append(curve.to_json())
+        if number < len(layers):
+            with torch.no_grad():
+                layer.hand_over(layers[number], to_rows(matrix.take(some)))
     return curves
 
 
@@ -122,6 +142,12 @@ def split_steps(steps: int, layers: int) -> tuple[int, int]:
     """
     each = max(1, int(steps * SHARE) // layers)
     return each, max(1, steps - each * layers)
+
+
+def _linear(layers: nn.Sequential, place: int) -> nn.Linear:
+    layer = layers[place]
+    assert isinstance(layer, nn.Linear)
+    return layer
 
 
 def _at(shares: tuple[float, ...], layer: int) -> float:
