@@ -25,8 +25,6 @@ from training.screening import unit_gates
 from training.spec import EncoderSpec, TrainingConfig
 
 ROWS_PER_RUN = 8192
-SHUT = 0.1
-"""How loud a screened encoder reads columns that tell nothing of its labels."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -66,7 +64,7 @@ def make(
         )
         config = config.model_copy(update={"steps": split_steps(config.steps, len(layers))[1]})
     if spec.screened and spec.heads:
-        gates = unit_gates(matrix, layout, spec.heads, shut=SHUT, seed=seed)
+        gates = unit_gates(matrix, layout, spec.heads, seed=seed)
         model.shut(torch.from_numpy(gates).float())
     tuned = spec.target == "fine_tuned" and spec.heads != ()
     if spec.trained:

@@ -32,7 +32,7 @@ class TableEmbedder(
     TransformerMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """Table rows as short dense vectors, learnt without a label.
+    """Table rows as short dense vectors, learnt without a label or, when asked, with labels.
 
     Takes pandas and polars frames, Arrow tables and arrays; numbers, booleans, strings, times and
     vectors, with missing values. Nothing has to be imputed, scaled or one-hot encoded before.
@@ -47,6 +47,8 @@ class TableEmbedder(
         What columns mean where the guess from their type is not wanted: {"zip": "category"}.
     steps : int or None
         Gradient steps of each candidate; the default of `TrainingConfig` when None.
+    use_label : bool
+        Let the encoder learn from `y` as well: one label or several, missing values allowed.
     random_state : int, RandomState or None
         Seed of split, weights, batches and noise.
 
@@ -74,32 +76,40 @@ class TableEmbedder(
         recipe: str = "auto",
         kinds: Mapping[str, Kind] | None = None,
         steps: int | None = None,
+        use_label: bool = False,
         random_state: Any = None,
     ) -> None:
         self.dim = dim
         self.recipe = recipe
         self.kinds = kinds
         self.steps = steps
+        self.use_label = use_label
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> TableEmbedder:
         """Learn from the rows of `X`; a tenth of them is kept for early stopping, a tenth unused.
 
-        `y` does not train the encoder. With recipe "auto" a one-dimensional `y` decides which
-        candidate is kept, by a linear probe on the rows kept back.
+        With `use_label` the encoder learns from `y` [rows] or [rows, labels]; None and NaN are
+        labels that are not known. Otherwise `y` does not train it, and with recipe "auto" a
+        one-dimensional `y` decides which candidate is kept, by a linear probe on the rows kept
+        back.
 
         Raises:
-            ValueError: if a parameter is wrong, there are under 10 rows, or no usable column.
+            ValueError: if a parameter is wrong, there are under 10 rows, or no usable column; with
+                `use_label`, if `y` is missing or has nothing to tell apart.
         """
         table = self._table(X, reset=True)
         if table.num_rows < LEAST_ROWS:
             raise ValueError(
                 f"TableEmbedder needs {LEAST_ROWS} rows or more, found n_samples={table.num_rows}"
             )
+        if self.use_label and y is None:
+            raise ValueError("use_label=True needs labels to learn from, found y=None; pass y")
         label: tuple[str, ...] = ()
-        if y is not None and self.recipe == "auto" and np.ndim(y) == 1:
-            label = (_unused("label", table.column_names),)
-            table = table.append_column(label[0], _column(np.asarray(y)))
+        if y is not None and (self.use_label or (self.recipe == "auto" and np.ndim(y) == 1)):
+            for values in _labels(y, rows=table.num_rows):
+                name = _unused("label", table.column_names)
+                table, label = table.append_column(name, values), (*label, name)
         try:
             self.checkpoint_ = self._fit(table, label)
         except (Parquet2VecError, pa.ArrowException) as error:
@@ -117,6 +127,7 @@ class TableEmbedder(
                 recipe=self.recipe,
                 dim=self.dim,
                 label=label,
+                use_label=self.use_label,
                 seed=_seed(self.random_state),
                 columns={
                     name: ColumnOverride(kind=kind) for name, kind in (self.kinds or {}).items()
@@ -202,6 +213,18 @@ def _column(values: npt.NDArray[Any]) -> pa.Array:
         return pa.array(values, from_pandas=True)
     except pa.ArrowException as error:
         raise TypeError(f"argument must be a string or a number: {error}") from error
+
+
+def _labels(y: Any, *, rows: int) -> list[pa.Array]:
+    """The columns of `y`, an array or frame of one dimension or two."""
+    if hasattr(y, "__arrow_c_stream__") and np.ndim(y) == 2:
+        return [column.combine_chunks() for column in _from_frame(y).columns]
+    values = np.asarray(y)
+    if values.ndim not in (1, 2) or len(values) != rows:
+        raise ValueError(
+            f"y must have {rows} rows and one or two dimensions, found shape {values.shape}"
+        )
+    return [_column(column) for column in np.atleast_2d(values.T)]
 
 
 def _seed(random_state: Any) -> int:

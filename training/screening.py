@@ -25,27 +25,26 @@ LEAST_ROWS_PER_LEAF = 3
 LOUDEST = 2.0
 """No column is read louder than this, as a multiple of the usual kept column."""
 
+LEAST_LOUD, LEAKAGE = 0.4, 0.05
+"""Shut columns may have been shut by mistake, so they are read at 0.4, or less where they are many:
+so that all of them together have no more than 5 % of the variance of the kept ones."""
+
 Floats = npt.NDArray[np.float64]
 
 
-def unit_gates(
-    matrix: Matrix, layout: Layout, heads: tuple[Head, ...], *, shut: float, seed: int
-) -> Floats:
-    """How loud each unit of the layout is to be read, [units]: `shut` for those that tell nothing.
+def unit_gates(matrix: Matrix, layout: Layout, heads: tuple[Head, ...], *, seed: int) -> Floats:
+    """How loud each unit of the layout is to be read, [units].
 
-    The mean over the labels. Gates of columns that are kept grow with the root of their importance,
-    as the deviation of an input does with its share of the variance.
+    The root of the mean square over the labels. Gates of columns that are kept grow with the root
+    of their importance, as the deviation of an input does with its share of the variance.
     """
     found = [
-        _gates(matrix, layout, head, place, shut=shut, seed=seed)
-        for place, head in enumerate(heads)
+        _gates(matrix, layout, head, place, seed=seed) ** 2 for place, head in enumerate(heads)
     ]
-    return np.mean(found, axis=0) if found else np.ones(layout.units)
+    return np.sqrt(np.mean(found, axis=0)) if found else np.ones(layout.units)
 
 
-def _gates(
-    matrix: Matrix, layout: Layout, head: Head, place: int, *, shut: float, seed: int
-) -> Floats:
+def _gates(matrix: Matrix, layout: Layout, head: Head, place: int, *, seed: int) -> Floats:
     rows = matrix.where(TRAIN)
     rows = spread(rows[np.isfinite(matrix.labels[rows, place])], limit=ROWS)
     prepared = matrix.take(rows)
@@ -57,6 +56,7 @@ def _gates(
     kept = own > _bars(columns, copies)
     if not kept.any():
         return np.ones(layout.units)
+    shut = min(LEAST_LOUD, float(np.sqrt(LEAKAGE * kept.sum() / max(1, (~kept).sum()))))
     loud = np.sqrt(own / own[kept].mean()).clip(shut, LOUDEST)
     gates = np.zeros(layout.units)
     np.maximum.at(gates, units, np.where(kept, loud, shut))
