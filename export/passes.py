@@ -62,6 +62,21 @@ def prune(model: onnx.ModelProto) -> None:
     _replace(graph.initializer, initializers)
 
 
+def drop_auto_pad(model: onnx.ModelProto) -> None:
+    """Drop the attribute by which a window says that its padding is said elsewhere.
+
+    Before: windows have explicit padding. After: no node has ``auto_pad``.
+    """
+    for node in model.graph.node:
+        for place, said in enumerate(node.attribute):
+            if said.name != "auto_pad":
+                continue
+            if said.s != b"NOTSET":
+                raise ValueError(f"padding of {node.op_type} must be explicit, found {said.s!r}")
+            del node.attribute[place]
+            break
+
+
 def bypass_identities(model: onnx.ModelProto) -> None:
     """Let readers of a copy read the original.
 
@@ -202,4 +217,9 @@ def _replace(field: Any, values: Iterable[Any]) -> None:
     field.extend(copies)
 
 
-PASSES: tuple[Callable[[onnx.ModelProto], None], ...] = (strip_metadata, prune, unify_opsets)
+PASSES: tuple[Callable[[onnx.ModelProto], None], ...] = (
+    strip_metadata,
+    prune,
+    drop_auto_pad,
+    unify_opsets,
+)

@@ -50,6 +50,7 @@ class BundleFacts(Config):
     recipe: str
     dim: int
     features: dict[str, int] = Field(description="Number of feature columns by kind.")
+    images: dict[str, str] = Field(description="Shape of every image, by its name.")
     keys: tuple[str, ...]
     event_time: str | None
     labels: tuple[str, ...]
@@ -137,6 +138,7 @@ def _bundle(path: str, bundle: Bundle) -> BundleFacts:
         recipe=manifest.recipe,
         dim=manifest.dim,
         features={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        images={name: str(shape) for name, shape in schema.shapes.items()},
         keys=tuple(column.name for column in schema.keys),
         event_time=schema.event_time.name if schema.event_time else None,
         labels=tuple(column.name for column in schema.labels),

@@ -45,10 +45,12 @@ def _source_text(facts: SourceFacts) -> str:
 
 def _bundle_text(facts: BundleFacts) -> str:
     features = ", ".join(f"{count} {kind}" for kind, count in facts.features.items())
+    images = ", ".join(f"{name} ({shape})" for name, shape in facts.images.items())
     lines = [
         ("bundle", facts.path),
         ("model", f"{facts.recipe}, {facts.dim} numbers a row, {facts.fingerprint[:12]}"),
         ("reads", f"columns: {features}"),
+        *([("images", images)] if images else []),
         ("keeps", ", ".join([*facts.keys, *filter(None, [facts.event_time])]) or "nothing"),
         ("label", ", ".join(facts.labels) or "none"),
         ("trained", f"on {facts.training_rows or 0:,} rows"),

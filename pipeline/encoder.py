@@ -29,6 +29,7 @@ from pipeline.values import find_problem
 _NULL_CODE = 1
 # Activations of one run should stay in the second-level cache.
 _CACHE_BYTES = 2**20
+_USUAL_ROWS, _LARGEST_RUN = 256, 16 * 2**20
 _LARGEST_TILE = 16 * 2**20
 _RUNS_PER_TILE = 16
 
@@ -56,7 +57,9 @@ class Encoder:
         # Blocks have 8 bytes a cell, layers 4.
         block = 8 * max(len(self._numbers), len(self._times), len(self._categories))
         widest = max(block, 4 * bundle.manifest.widest_layer)
-        fitting = max(256, min(8192, _CACHE_BYTES // widest))
+        # Short runs cost more than a missed cache, but rows of large images may take a gigabyte.
+        least = max(1, min(_USUAL_ROWS, _LARGEST_RUN // widest))
+        fitting = max(least, min(8192, _CACHE_BYTES // widest))
         self._rows_per_run = 1 << (fitting.bit_length() - 1)
         runs = _LARGEST_TILE // max(1, block * self._rows_per_run)
         self._runs_per_tile = max(1, min(_RUNS_PER_TILE, runs))

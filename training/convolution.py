@@ -36,7 +36,7 @@ class Columns(nn.Module):
         """The columns; a view where they are neighbours."""
         if self.adjacent:
             return matrix[:, self.first : self.first + self.places]
-        return matrix[:, self.index]
+        return matrix.index_select(1, self.index)
 
 
 class Pixels(nn.Module):

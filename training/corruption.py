@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.layout import Layout
+from training.layout import Image, Layout
 from training.spec import Corruption
 
 UNKNOWN = 0
@@ -29,12 +29,13 @@ class Corruptor(nn.Module):
     """Corrupts rows by one of `CORRUPTIONS`, then turns some category cells into 'unknown'.
 
     `rate` is the share of cells hit; for ``gaussian`` it is the deviation of the noise, in
-    deviations of the column.
+    deviations of the column, for ``blocks`` also the share of each image that is hidden.
     """
 
     numeric_units: Tensor
     ranked_units: Tensor
     code_units: Tensor
+    pixels: Tensor
 
     def __init__(self, layout: Layout, kind: Corruption, *, rate: float, unknown_rate: float):
         super().__init__()
@@ -43,6 +44,11 @@ class Corruptor(nn.Module):
         for name in ("numeric_units", "ranked_units", "code_units"):
             index = torch.tensor(getattr(layout, name), dtype=torch.int64)
             self.register_buffer(name, index, persistent=False)
+        # An image of one point has no blocks: it is a cell like others.
+        self.images = tuple(one for one in layout.images if one.height * one.width > 1)
+        pixels = torch.zeros(len(layout.numeric_units), dtype=torch.bool)
+        pixels[[slot for image in self.images for slot in image.slots if slot >= 0]] = True
+        self.register_buffer("pixels", pixels, persistent=False)
 
     def forward(self, rows: Rows, generator: torch.Generator) -> Rows:
         """A corrupted copy of `rows`, shapes and types unchanged."""
@@ -97,6 +103,35 @@ def gaussian(corruptor: Corruptor, rows: Rows, generator: torch.Generator) -> Ro
     )
 
 
+def blocks(corruptor: Corruptor, rows: Rows, generator: torch.Generator) -> Rows:
+    """Each image loses a block to the mean image; all other cells are swapped as by ``swap``.
+
+    A single pixel is told by its neighbours; a block must be guessed from the figure. Source:
+    Pathak et al. 2016, context encoders (arXiv 1604.07379, section 3.3).
+    """
+    noisy = swap(corruptor, rows, generator)
+    numeric = torch.where(corruptor.pixels, rows.numeric, noisy.numeric)
+    for image in corruptor.images:
+        hidden = _block(image, len(numeric), corruptor.rate, generator)
+        slots = torch.tensor(image.slots)
+        varying = slots >= 0
+        own = slots[varying]
+        numeric[:, own] = numeric[:, own].masked_fill(hidden[:, varying], 0)
+    return noisy._replace(numeric=numeric)
+
+
+def _block(image: Image, rows: int, rate: float, generator: torch.Generator) -> Tensor:
+    """Elements that lie in one block of each row's image, bool [rows, elements]."""
+    inside = []
+    for side in (image.height, image.width):
+        length = max(1, round(rate**0.5 * side))
+        first = torch.randint(side - length + 1, (rows, 1), generator=generator)
+        place = torch.arange(side)
+        inside.append((place >= first) & (place < first + length))
+    points: Tensor = inside[0][:, :, None] & inside[1][:, None, :]
+    return points.reshape(rows, -1).repeat(1, image.channels)
+
+
 def _units(corruptor: Corruptor) -> tuple[Tensor, Tensor, Tensor]:
     return corruptor.numeric_units, corruptor.ranked_units, corruptor.code_units
 
@@ -107,4 +142,5 @@ CORRUPTIONS: dict[Corruption, Corrupt] = {
     "swap": swap,
     "mask": mask,
     "gaussian": gaussian,
+    "blocks": blocks,
 }

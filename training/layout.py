@@ -11,7 +11,6 @@ import numpy as np
 from pipeline.images import ImageShape
 from pipeline.prologue import Prologue, Slot
 from pipeline.schema import FeatureSchema
-from pipeline.transforms import CLIP
 
 MISSING_WEIGHT = 0.5
 """Weight of a column's missing indicator beside the column's own weight of 1."""
@@ -184,20 +183,26 @@ def _images(prologue: Prologue) -> tuple[Image, ...]:
             slots = [
                 places[vector.column, i] if scale else -1 for i, scale in enumerate(vector.scale)
             ]
-            found.append(_image(vector.column, shape, slots, vector.mean, max(vector.scale)))
+            unit = max(vector.scale), vector.limit
+            found.append(_image(vector.column, shape, slots, vector.mean, unit))
     for image in schema.images:
         own = [scalars[name] for name in image.columns]
         slots = [places.get((name, 0), -1) for name in image.columns]
-        scale = max(column.deviation for column in own)
-        found.append(_image(image.name, image.shape, slots, [one.mean for one in own], scale))
+        unit = max(column.deviation for column in own), max(column.limit for column in own)
+        found.append(_image(image.name, image.shape, slots, [one.mean for one in own], unit))
     return tuple(found)
 
 
 def _image(
-    name: str, shape: ImageShape, slots: Sequence[int], means: Sequence[float], scale: float
+    name: str,
+    shape: ImageShape,
+    slots: Sequence[int],
+    means: Sequence[float],
+    unit: tuple[float, float],
 ) -> Image:
-    order, mean = shape.order(), np.asarray(means)
-    base = np.clip((mean - mean.mean()) / (scale or 1.0), -CLIP, CLIP)
+    """The image whose elements have `means`; its `unit` is one deviation and how many there are."""
+    (scale, limit), order, mean = unit, shape.order(), np.asarray(means)
+    base = np.clip((mean - mean.mean()) / (scale or 1.0), -limit, limit)
     return Image(
         name=name,
         channels=shape.channels,

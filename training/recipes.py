@@ -170,7 +170,9 @@ RECIPES: dict[str, EncoderSpec] = {
         start="principal",
         decoder="conv",
         decoder_hidden=(256,),
-        unknown_rate=0.01,
+        corruption="blocks",
+        corruption_rate=0.2,
+        unknown_rate=0.02,
     ),
     "vae": EncoderSpec(
         recipe="vae",

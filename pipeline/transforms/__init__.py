@@ -5,7 +5,8 @@ One module per kind, the three side by side, so that a change to one is seen bes
 
 from pipeline.transforms.categories import MAX_CLASSES, Categories
 from pipeline.transforms.classes import Classes
-from pipeline.transforms.scalars import CLIP, Scalars
+from pipeline.transforms.scalars import Scalars
+from pipeline.transforms.statistics import CLIP
 from pipeline.transforms.table import TableFit
 from pipeline.transforms.vectors import Vectors
 

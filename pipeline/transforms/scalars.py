@@ -22,9 +22,14 @@ from pipeline.graph import BOOL, DOUBLE, FLOAT, INT64, GraphBuilder
 from pipeline.transforms import marginals, rank_gauss
 from pipeline.transforms.marginals import Marginal
 from pipeline.transforms.rank_gauss import HUGE, NO_CURVE, Curve, limits
-from pipeline.transforms.statistics import Moments, RowSample, common_deviation
+from pipeline.transforms.statistics import (
+    CLIP,
+    Moments,
+    RowSample,
+    common_deviation,
+    image_limit,
+)
 
-CLIP = 5.0
 _DAY = 86_400_000_000
 # Length of the cycle and of one step in microseconds; the year is the mean Gregorian one.
 CYCLES = {"day": (_DAY, 60_000_000), "week": (7 * _DAY, _DAY), "year": (31_556_952_000_000, _DAY)}
@@ -51,6 +56,7 @@ class Scalar:
     levels: tuple[float, ...] = ()
     cycles: tuple[str, ...] = ()
     marginal: Marginal = field(default_factory=Marginal)
+    limit: float = CLIP
 
 
 class ScalarFit:
@@ -168,7 +174,11 @@ class Scalars:
         finite = g("Clip", picked, *limits(g, HUGE, np.float64))
         centred = g("Sub", finite, self._constant(g, "mean", self.varying))
         scaled = g("Div", centred, self._constant(g, "deviation", self.varying))
-        return g("Cast", g("Clip", scaled, *limits(g, CLIP, np.float64)), to=FLOAT)
+        if all(self.columns[i].limit == CLIP for i in self.varying):
+            return g("Cast", g("Clip", scaled, *limits(g, CLIP, np.float64)), to=FLOAT)
+        most = np.array([[self.columns[i].limit] for i in self.varying])
+        above = g("Max", scaled, g.constant(-most, np.float64))
+        return g("Cast", g("Min", above, g.constant(most, np.float64)), to=FLOAT)
 
     def _waves(self, g: GraphBuilder, times: str, absent: str) -> list[str]:
         present = g("Where", absent, g.constant(0, np.int64), times)
@@ -229,9 +239,10 @@ class Scalars:
     def with_image(self, names: Collection[str]) -> Scalars:
         """The same, the columns `names` being elements of one image: one scale, no other view."""
         own = {column.column: column for column in self.columns if column.column in names}
-        whole = common_deviation(np.array([column.deviation for column in own.values()]))
+        deviation = np.array([column.deviation for column in own.values()])
+        whole, limit = common_deviation(deviation), image_limit(deviation)
         made = {
-            name: replace(column, deviation=whole, knots=(), levels=())
+            name: replace(column, deviation=whole, limit=limit, knots=(), levels=())
             for name, column in own.items()
             if column.deviation
         }

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+CLIP = 5.0
 SAMPLE_BYTES = 64 * 2**20
 SAMPLE_ROWS = 65_536
 
@@ -59,6 +60,14 @@ def common_deviation(deviation: Floats) -> float:
     Neighbours in an image must stay comparable, and what hardly varies must stay faint.
     """
     return float(np.sqrt(np.mean(deviation**2)))
+
+
+def image_limit(deviation: Floats) -> float:
+    """Where an image's values are cut off: so many common deviations as are 5 of any element's.
+
+    A small figure on a large ground has elements that vary much more than the common deviation.
+    """
+    return CLIP * float(deviation.max()) / (common_deviation(deviation) or 1.0) or CLIP
 
 
 class RowSample:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from pipeline.graph import FLOAT, GraphBuilder
-from pipeline.transforms.scalars import CLIP
-from pipeline.transforms.statistics import Moments, common_deviation
+from pipeline.transforms.rank_gauss import limits
+from pipeline.transforms.statistics import CLIP, Moments, common_deviation, image_limit
 
 # An element that hardly varies is not blown up beyond a tenth of what its neighbours vary.
 SMALLEST_SHARE = 0.1
@@ -20,12 +20,16 @@ _HUGE = 1e37
 
 @dataclass(frozen=True)
 class Vector:
-    """The fitted statistics of one vector column; `scale` is 0 for constant elements."""
+    """The fitted statistics of one vector column; `scale` is 0 for constant elements.
+
+    Prepared values lie within ±`limit`.
+    """
 
     column: str
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     missing: float
+    limit: float = CLIP
 
     @property
     def length(self) -> int:
@@ -55,7 +59,8 @@ class VectorFit:
         scale = np.where(deviation > 0, np.clip(deviation, least, most), 0.0)
         share = self._absent / self._moments.rows if self._moments.rows else 0.0
         mean = self._moments.mean
-        return Vector(self._name, tuple(mean.tolist()), tuple(scale.tolist()), share)
+        limit = image_limit(deviation) if self._image else CLIP
+        return Vector(self._name, tuple(mean.tolist()), tuple(scale.tolist()), share, limit)
 
 
 @dataclass(frozen=True)
@@ -77,15 +82,15 @@ class Vectors:
         scaled = g(
             "Mul", g("Sub", finite, g.constant(mean, np.float32)), g.constant(gain, np.float32)
         )
-        limits = g.constant(-CLIP, np.float32), g.constant(CLIP, np.float32)
-        view = g("Where", gone, g.constant(0, np.float32), g("Clip", scaled, *limits))
+        bounded = g("Clip", scaled, *limits(g, vector.limit, np.float32))
+        view = g("Where", gone, g.constant(0, np.float32), bounded)
         if not 0 < vector.missing < 1:
             return view, ""
         absent = g("ReduceMin", g("Cast", gone, to=FLOAT), g.constant([1], np.int64), keepdims=1)
         spread = np.sqrt(vector.missing * (1 - vector.missing))
         centred = g("Sub", absent, g.constant(vector.missing, np.float32))
         marked = g("Mul", centred, g.constant(1 / spread, np.float32))
-        return view, g("Clip", marked, *limits)
+        return view, g("Clip", marked, *limits(g, CLIP, np.float32))
 
     def inverse(self, g: GraphBuilder, numeric: str, starts: dict[str, int]) -> None:
         """Add outputs by column name, f32 [N, L], from prepared rows `numeric` f32 [N, D]."""

@@ -7,6 +7,7 @@ from export.passes import (
     IR_VERSION,
     bypass_identities,
     check_operators,
+    drop_auto_pad,
     number_tensors,
     prune,
     rename_tensors,
@@ -138,3 +139,15 @@ def test_foreign_operators_are_refused() -> None:
     model = model_of(helper.make_node("Magic", ["x"], ["y"], domain="com.example"))
     with pytest.raises(ParityError, match=r"com\.example\.Magic"):
         check_operators(model, file="f.onnx")
+
+
+def test_padding_said_elsewhere_is_not_said_twice() -> None:
+    model = model_of(helper.make_node("Conv", ["x", "two"], ["y"], auto_pad="NOTSET", group=1))
+    drop_auto_pad(model)
+    assert [one.name for one in model.graph.node[0].attribute] == ["group"]
+
+
+def test_padding_that_only_the_shape_tells_is_refused() -> None:
+    model = model_of(helper.make_node("Conv", ["x", "two"], ["y"], auto_pad="SAME_UPPER"))
+    with pytest.raises(ValueError, match="padding of Conv must be explicit, found b'SAME_UPPER'"):
+        drop_auto_pad(model)

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from training.corruption import CORRUPTIONS, Corruptor, Rows
+from training.layout import Image
 from training.loop import to_rows
 
 
@@ -62,3 +65,29 @@ def test_masked_cells_are_mean_or_unknown(rows):
 def test_some_categories_become_unknown(rows):
     _, noisy = corrupted(rows, "none", unknown_rate=0.25)
     assert 0.15 < (noisy.codes == 0).float().mean() < 0.35
+
+
+def test_blocks_hide_one_rectangle_of_an_image_and_leave_the_rest_of_it(rows):
+    image = Image("picture", 2, 7, 5, tuple(range(70)), (0.0,) * 70)
+    layout = replace(
+        rows.layout,
+        numeric_units=tuple(range(71)),
+        ranked_units=(),
+        code_units=(),
+        units=71,
+        images=(image,),
+    )
+    clean = torch.randn(200, 71) + 10
+    corruptor = Corruptor(layout, "blocks", rate=0.2, unknown_rate=0.0)
+    empty = torch.empty(200, 0)
+    noisy = corruptor(Rows(clean, empty, empty.long()), torch.Generator().manual_seed(0)).numeric
+    hidden = (noisy == 0)[:, :70].reshape(200, 2, 7, 5)
+    assert bool((hidden[:, 0] == hidden[:, 1]).all())
+    assert hidden[:, 0].sum((1, 2)).tolist() == [6] * 200  # 3 of 7 rows, 2 of 5 columns
+    assert hidden[:, 0].any(2).sum(1).tolist() == [3] * 200
+    assert len({tuple(one.flatten().tolist()) for one in hidden[:, 0]}) == 5 * 4
+    assert torch.equal(
+        noisy[:, :70][~hidden.reshape(200, 70)], clean[:, :70][~hidden.reshape(200, 70)]
+    )
+    swapped = (noisy[:, 70] != clean[:, 70]).float().mean()
+    assert 0.1 < swapped < 0.3
