@@ -16,6 +16,7 @@ from torch import Tensor
 from training.spec import EncoderSpec, Penalty
 
 LEAST = 1e-6
+LEAST_SHARE = 1e-30
 STEEPNESS = 4.0
 
 
@@ -37,10 +38,11 @@ def divergence(encoded: Encoded, spec: EncoderSpec) -> Tensor:
     on for at most 2 t of the rows. The mean of the Relu's own output would not do: larger weights
     in the next layer let it be as small as the network likes, with all units on.
     """
-    deviation = encoded.hidden.detach().std(0).clamp_min(LEAST)
-    steep = STEEPNESS * encoded.hidden / deviation
-    # By logarithms, so that units which are off for all rows are still drawn towards the target.
-    on, off = (torch.logsumexp(F.logsigmoid(x), 0) - math.log(len(x)) for x in (steep, -steep))
+    centred = (encoded.hidden - encoded.hidden.mean(0)).detach()
+    deviation = centred.square().mean(0).clamp_min(LEAST**2).sqrt()
+    steep = STEEPNESS / deviation * encoded.hidden
+    # Each from its own side: 1 - on would be 0, and pull no more, where a unit is on for all rows.
+    on, off = (torch.sigmoid(x).mean(0).clamp_min(LEAST_SHARE).log() for x in (steep, -steep))
     target = spec.target_activation
     entropy = -target * math.log(target) - (1 - target) * math.log(1 - target)
     return -(target * on + (1 - target) * off).mean() - entropy
