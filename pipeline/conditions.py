@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.types as pt
 
 from pipeline import typed
-from pipeline.errors import ConfigError
+from pipeline.errors import BundleError, ConfigError
 from pipeline.feed import NULL_TEXT, to_input
 from pipeline.prologue import Prologue
 from pipeline.schema import Column, did_you_mean
@@ -22,7 +23,6 @@ from pipeline.transforms.scalars import Scalar
 
 _SHOWN = 5
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
-_LABEL_TYPES = {"text": pa.string(), "integer": pa.int64(), "number": pa.float64()}
 
 
 class Conditions:
@@ -45,15 +45,20 @@ class Conditions:
 
         Raises:
             ConfigError: if the model takes no such condition, or never saw such a value.
+            BundleError: if a condition of the model cannot be said.
         """
         asked = dict(condition.split("=", 1) for condition in where)
         _require_conditional(asked, names, model)
-        scalars = {one.column: one for one in prologue.scalars.columns}
-        categories = {one.column: one for one in prologue.categories.columns}
+        scalars: dict[str, Scalar | Category] = {c.column: c for c in prologue.scalars.columns}
+        categories = {c.column: c for c in prologue.categories.columns}
         self._columns = [c for c in prologue.schema.features if c.name in names]
-        self._fitted: dict[str, Scalar | Category] = {
-            c.name: scalars.get(c.name) or categories[c.name] for c in self._columns
-        }
+        fitted = {**scalars, **categories}
+        if lists := [column.name for column in self._columns if column.name not in fitted]:
+            raise BundleError(
+                f"rows can be drawn under conditions of one value each, found the vector "
+                f"'{lists[0]}' among those of {model}; train with other conditions"
+            )
+        self._fitted = {column.name: fitted[column.name] for column in self._columns}
         self._types = types
         self._given = {
             c.name: _one(self._fitted[c.name], asked[c.name], types.field(c.name).type)
@@ -61,17 +66,20 @@ class Conditions:
             if c.name in asked
         }
         own = {column.name for column in self._columns}
-        self._label = prologue.label if any(name not in own for name in names) else None
-        if self._label is not None and self._label.column in asked:
-            self._given[self._label.column] = _label_of(self._label, asked[self._label.column])
+        self._label: Column | None = None
+        if prologue.label is not None and any(name not in own for name in names):
+            self._label = prologue.schema[prologue.label.column]
+            self._label_type = _type_of(self._label, prologue.label)
+            if self._label.name in asked:
+                told = _label_of(prologue.label, asked[self._label.name], self._label_type)
+                self._given[self._label.name] = told
 
     @property
     def added(self) -> list[pa.Field]:
         """The columns that drawn rows have beside the features: a label that was asked for."""
-        label = self._label
-        if label is None or label.column not in self._given:
+        if self._label is None or self._label.name not in self._given:
             return []
-        return [pa.field(label.column, _LABEL_TYPES[label.taken])]
+        return [pa.field(self._label.name, self._label_type)]
 
     def draw(self, rows: int, random: np.random.Generator) -> dict[str, pa.Array]:
         """The condition columns of as many rows, by name."""
@@ -87,19 +95,10 @@ class Conditions:
         """What the decoder is fed for the columns that were drawn."""
         fed = {column.name: _fed(drawn[column.name], column) for column in self._columns}
         if self._label is not None:
-            fed[self._label.column] = self._told(drawn.get(self._label.column), rows)
+            told = drawn.get(self._label.name)
+            unknown = pa.nulls(rows, self._label_type)
+            fed[self._label.name] = _fed(unknown if told is None else told, self._label)
         return fed
-
-    def _told(self, given: pa.Array | None, rows: int) -> npt.NDArray[Any]:
-        label = self._label
-        assert label is not None
-        kind, type_ = ("category", "string") if label.taken == "text" else ("number", "double")
-        if label.taken == "integer":
-            kind, type_ = "category", "int64"
-        column = Column.model_validate(
-            {"name": label.column, "kind": kind, "role": "label", "type": type_}
-        )
-        return _fed(pa.nulls(rows, _LABEL_TYPES[label.taken]) if given is None else given, column)
 
 
 def _require_conditional(asked: Mapping[str, str], names: Sequence[str], model: str) -> None:
@@ -162,7 +161,8 @@ def _one(fitted: Scalar | Category, text: str, type_: pa.DataType) -> pa.Array:
     return make(np.array([number]), valid, type_)
 
 
-def _label_of(label: Classes, text: str) -> pa.Array:
+def _label_of(label: Classes, text: str, type_: pa.DataType) -> pa.Array:
+    """The class that `text` says, in a column of one row."""
     known = [value for value in label.values if value != NULL_TEXT]
     if label.taken == "number" and text.lower() in ("true", "false"):
         text = str(_TRUTHS[text.lower()] * 1)
@@ -172,9 +172,19 @@ def _label_of(label: Classes, text: str) -> pa.Array:
         text = next((one for one, v in zip(told, known, strict=True) if v == number), text)
     value = known[_place(label.column, text, told)]
     valid = np.ones(1, bool)
+    if pt.is_boolean(type_):
+        return typed.booleans(np.array([bool(value)]), valid, type_)
     if label.taken == "number":
-        return typed.numbers(np.array([value], np.float64), valid, pa.float64())
-    return typed.categories(np.zeros(1, np.int64), valid, [value], _LABEL_TYPES[label.taken])
+        return typed.numbers(np.array([value], np.float64), valid, type_)
+    return typed.categories(np.zeros(1, np.int64), valid, [value], type_)
+
+
+def _type_of(column: Column, label: Classes) -> pa.DataType:
+    """The type of a label's column, or one that holds all its classes."""
+    try:
+        return pa.type_for_alias(column.type)
+    except ValueError:
+        return pa.string() if label.taken == "text" else pa.float64()
 
 
 def _place(column: str, text: str, known: Sequence[str]) -> int:

@@ -24,7 +24,6 @@ from pipeline.decoding import DECODER, Decoder
 from pipeline.drawing import drawers
 from pipeline.errors import ConfigError, PublishError
 from pipeline.fitted import open_prologue
-from pipeline.latents import Prior
 from pipeline.progress import Progress, Silent
 from pipeline.residuals import noisy_slots, open_generation
 from pipeline.storage import appearing
@@ -121,7 +120,9 @@ class Sampler:
         self._seed = seed
         prologue = open_prologue(bundle)
         kept = open_generation(bundle, prologue)
-        self._prior = Prior(bundle.manifest)
+        prior, dim = bundle.manifest.prior, bundle.manifest.dim
+        self._mean = np.zeros(dim) if prior is None else np.array(prior.mean)
+        self._spread = np.eye(dim) if prior is None else np.array(prior.factor)
         width, classes = len(prologue.numeric_slots), sum(prologue.classes)
         self._decoder = Decoder(bundle.model(DECODER), numeric=width, logits=classes)
         self._noisy = noisy_slots(prologue)
@@ -130,7 +131,7 @@ class Sampler:
         self._deviation = np.array(kept.deviation, np.float32)
         told: dict[str, Any] = {"names": self._decoder.conditions, "model": str(bundle.path)}
         self._conditions = Conditions(prologue, kept.types, where=where, **told)
-        affordable = _BATCH_BYTES // (8 * max(1, width + classes + bundle.manifest.dim))
+        affordable = _BATCH_BYTES // (8 * max(1, width + classes + dim))
         self.rows_per_batch = min(ROWS_PER_GROUP, max(_LEAST_ROWS, affordable))
         pilot = np.random.default_rng([_PILOT_SEED])
         rows = min(PILOT_ROWS, self.rows_per_batch)
@@ -162,7 +163,8 @@ class Sampler:
         self, rows: int, given: dict[str, pa.Array], random: np.random.Generator
     ) -> tuple[Singles, Singles]:
         """Numeric slots with noise [rows, D] and logits [rows, sum of classes] of drawn codes."""
-        codes = self._prior.draw(rows, random)
+        normal = random.standard_normal((rows, len(self._mean)))
+        codes = (self._mean + normal @ self._spread.T).astype(np.float32)
         found = self._decoder(codes, self._conditions.inputs(given, rows))
         common = random.standard_normal((rows, self._factor.shape[1]), np.float32)
         own = random.standard_normal((rows, len(self._noisy)), np.float32)

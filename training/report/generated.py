@@ -17,6 +17,8 @@ GENERATED_FILE = "generated.html"
 _WIDTH, _LEFT, _RIGHT = 620.0, 190.0, 90.0
 _PANEL, _PANEL_HEIGHT, _ACROSS = 300.0, 118.0, 2
 _ALIKE = 0.55
+# Of what trees see in shuffled columns, the share that they no longer see in drawn rows.
+_SOME, _MUCH = 0.05, 0.5
 
 _MORE_STYLE = """
 .c-real{fill:var(--pca)}.c-drawn{fill:var(--embedding);fill-opacity:.62}
@@ -78,9 +80,11 @@ def verdict(found: Likeness) -> tuple[str, str, str]:
     )
     if trees.low <= max(_ALIKE, floor.high):
         return "embedding", "Drawn rows can hardly be told from real ones", told
-    if trees.high < shuffled.low:
-        closer = "Drawn rows can be told from real ones, but keep much of how columns hang together"
-        return "fair", closer, told
+    kept = (shuffled.auc - trees.auc) / max(shuffled.auc - 0.5, 1e-6)
+    if trees.high < shuffled.low and kept >= _SOME:
+        share = "much" if kept >= _MUCH else "some"
+        said = f"but keep {share} of how columns hang together"
+        return "fair", f"Drawn rows can be told from real ones, {said}", told
     return "raw_is_better", "Drawn rows are no better than shuffled columns", told
 
 
