@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pipeline.schema import FeatureSchema
 from training.baselines import Matrix, Raw, RawMatrix, fit_pca, fit_raw_matrix, random_projection
 from training.health import latent_health, project, reconstruction
 from training.hidden import hidden_columns
+from training.leakage import Rows, suspicions
 from training.probes import PROBES, ask
 from training.results import (
     Encoding,
@@ -36,6 +37,8 @@ from training.verdict import judge
 class Model:
     """What an evaluation needs of a bundle: three functions and the columns they read.
 
+    `learnt_from` gives the labels that the encoder learnt from, and the rows that had them.
+
     `encode` gives codes [rows, dim] of a table, `decode` raw columns by name from codes, and
     `prepare` the encoder's own prepared matrix [rows, columns].
     """
@@ -47,16 +50,21 @@ class Model:
     encode: Callable[[pa.Table], Matrix]
     decode: Callable[[Matrix], dict[str, Raw]]
     prepare: Callable[[pa.Table], Matrix]
+    learnt_from: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The rows an evaluation works on, and what is to be said about them."""
+    """The rows an evaluation works on, and what is to be said about them.
+
+    `rule` is that of the split which kept the test rows from training, or "given".
+    """
 
     train: Drawn
     test: Drawn
     test_rows_are: str
     notes: tuple[str, ...] = ()
+    rule: str = "given"
 
 
 def compare(
@@ -77,6 +85,8 @@ def compare(
             train, test, raw=bench.raw, embed=model.encode, pca=bench.pca_of, seed=seed
         )
     codes = bench.matrices["embedding"]
+    raw = bench.matrices["raw"]
+    suspected = suspicions(Rows(bench.raw, *raw, goal=goal, rule=sample.rule))
     found = Evaluation(
         bundle=model.fingerprint, recipe=model.recipe, dim=model.dim,
         table_columns=sum(column.length or 1 for column in model.schema.features),
@@ -84,10 +94,11 @@ def compare(
         metric=METRICS[goal.task] if goal else None, classes=goal.classes if goal else (),
         test_rows_are=sample.test_rows_are, rows=_counts(sample), seed=seed,
         scores=scores, leads=leads, encodings=bench.encodings, hidden_columns=hidden,
-        health=latent_health(codes[1], bench.matrices["raw"][1]),
+        health=latent_health(codes[1], raw[1]), learnt_from=dict(model.learnt_from),
         reconstruction=reconstruction(test, model.decode(codes[1]), bench.raw, bench.pca),
         map=project(*codes, goal, seed=seed),
-        verdict=Verdict(kind="unprobed", headline=""), notes=(*sample.notes, *_capped(sample)),
+        verdict=Verdict(kind="unprobed", headline=""),
+        notes=(*sample.notes, *suspected, *_capped(sample)),
         seconds=round(time.perf_counter() - started, 3),
     )  # fmt: skip
     return found.model_copy(update={"verdict": judge(found)})

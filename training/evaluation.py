@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,8 +97,19 @@ def open_model(bundle: Bundle) -> Model:
 
     return Model(
         bundle.fingerprint, manifest.recipe, manifest.dim, manifest.feature_schema,
-        encoder.transform, decode, prepare,
+        encoder.transform, decode, prepare, learnt_from(manifest.training_data),
     )  # fmt: skip
+
+
+def learnt_from(training_data: Mapping[str, Any]) -> dict[str, int]:
+    """The labels that a bundle's encoder learnt from, and its training rows that had them.
+
+    >>> learnt_from({"rows": 800, "labels": {"late": 790}})
+    {'late': 790}
+    """
+    found = training_data.get("labels")
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(name): rows for name, rows in pairs if isinstance(rows, int)}
 
 
 def open_prologue(bundle: Bundle) -> Prologue:
@@ -160,7 +172,8 @@ def take_sample(
         if drawn[part].table.num_rows < LEAST_TEST_ROWS:
             raise DataError(f"{source} needs {LEAST_TEST_ROWS} {name} rows or more, found "
                             f"{drawn[part].table.num_rows}; pass --test or more rows")  # fmt: skip
-    return Sample(drawn[_TRAIN], drawn[_TEST], told, tuple(notes))
+    rule = split.rule if test is None else "given"
+    return Sample(drawn[_TRAIN], drawn[_TEST], told, tuple(notes), rule)
 
 
 def _all_test(batch: pa.RecordBatch, first_row: int) -> npt.NDArray[np.uint8]:

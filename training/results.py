@@ -139,6 +139,10 @@ class Evaluation(Config):
     task: Task | None
     metric: str | None
     classes: tuple[str, ...] = ()
+    learnt_from: dict[str, int] = Field(
+        default_factory=dict,
+        description="Labels that the encoder learnt from, and its training rows that had them.",
+    )
     test_rows_are: str = Field(description="Where the test rows come from, in words.")
     rows: RowCounts
     seed: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from training.leakage import PREFIX
 from training.results import Evaluation, HiddenColumns, LatentHealth, Lead, Score, Verdict
 
 CLEAR_ERRORS = 2.0  # standard errors beyond which a difference is more than noise
@@ -21,6 +22,10 @@ def judge(evaluation: Evaluation) -> Verdict:
     health = _health_sentences(evaluation.health)
     if evaluation.recipe == "linear":
         health = (_LINEAR, *health)
+    if evaluation.learnt_from and evaluation.label is not None:
+        health = (_aware_sentence(evaluation), *health)
+    if any(note.startswith(PREFIX) for note in evaluation.notes):
+        health = (*health, "There are signs of leakage: see the notes before trusting a score.")
     if evaluation.scores:
         verdict = _probed(evaluation)
     elif evaluation.hidden_columns is not None:
@@ -28,6 +33,18 @@ def judge(evaluation: Evaluation) -> Verdict:
     else:
         verdict = Verdict(kind="unprobed", headline="Nothing was probed.")
     return verdict.model_copy(update={"sentences": (*verdict.sentences, *health)})
+
+
+def _aware_sentence(found: Evaluation) -> str:
+    """What it means that the encoder saw labels; says nothing where `linear` won without them."""
+    labels = ", ".join(f"“{name}”" for name in found.learnt_from)
+    if found.label in found.learnt_from:
+        count = found.learnt_from[found.label]
+        return (
+            f"The code was made for {labels}: the encoder learnt from {count:,} labelled rows, "
+            "none of them a test row. It may tell less of anything else than a code made without."
+        )
+    return f"The code was made for {labels}, not for “{found.label}”, which the encoder never saw."
 
 
 def is_clear(points: float, standard_error: float) -> bool:
