@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from pipeline.config import ColumnOverride, Kind
+from pipeline.config import ColumnOverride, Kind, PixelColumns, parse
 from pipeline.encoder import as_table
 from pipeline.errors import Parquet2VecError
 from training.checkpoint import Checkpoint
@@ -45,6 +45,9 @@ class TableEmbedder(
         A member of the family, or "auto": train several and keep the best by a probe.
     kinds : dict or None
         What columns mean where the guess from their type is not wanted: {"zip": "category"}.
+    images : dict or None
+        Images by name, said as in a project file: {"photo": {"shape": (28, 28)}} for a column of
+        vectors, {"digit": {"columns": ["x*"], "shape": (8, 8)}} for columns that are its pixels.
     steps : int or None
         Gradient steps of each candidate; the default of `TrainingConfig` when None.
     use_label : bool
@@ -75,6 +78,7 @@ class TableEmbedder(
         *,
         recipe: str = "auto",
         kinds: Mapping[str, Kind] | None = None,
+        images: Mapping[str, Mapping[str, Any]] | None = None,
         steps: int | None = None,
         use_label: bool = False,
         random_state: Any = None,
@@ -82,6 +86,7 @@ class TableEmbedder(
         self.dim = dim
         self.recipe = recipe
         self.kinds = kinds
+        self.images = images
         self.steps = steps
         self.use_label = use_label
         self.random_state = random_state
@@ -118,6 +123,14 @@ class TableEmbedder(
 
     def _fit(self, table: pa.Table, label: tuple[str, ...]) -> Checkpoint:
         steps = {} if self.steps is None else {"steps": self.steps}
+        columns = {name: ColumnOverride(kind=kind) for name, kind in (self.kinds or {}).items()}
+        images = {}
+        for name, said in (self.images or {}).items():
+            if "columns" in said:
+                images[name] = parse(PixelColumns, said, where=f"images['{name}']")
+            else:
+                said = {"kind": "image", **said}
+                columns[name] = parse(ColumnOverride, said, where=f"images['{name}']")
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "rows.parquet")
             pq.write_table(table, source)
@@ -129,9 +142,8 @@ class TableEmbedder(
                 label=label,
                 use_label=self.use_label,
                 seed=_seed(self.random_state),
-                columns={
-                    name: ColumnOverride(kind=kind) for name, kind in (self.kinds or {}).items()
-                },
+                columns=columns,
+                images=images,
                 training=TrainingConfig(**steps),
             )
             return fit(job)

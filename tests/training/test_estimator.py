@@ -88,6 +88,25 @@ def test_kinds_override_the_guess():
     assert [c.kind for c in fitted.checkpoint_.schema.features] == ["number", "category"]
 
 
+@pytest.mark.parametrize("way", ["columns", "vector"])
+def test_images_are_said_as_in_a_project_file(way):
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    if way == "columns":
+        table, images = rows, {"tile": {"columns": ["x*"], "shape": (2, 3)}}
+    else:
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 6)
+        table, images = pa.table({"tile": flat}), {"tile": {"shape": (2, 3)}}
+    embedder = TableEmbedder(dim=2, recipe="conv", images=images, steps=2, random_state=0)
+    assert embedder.fit_transform(table).shape == (40, 2)
+    assert str(embedder.checkpoint_.schema.shapes["tile"]) == "2 x 3"
+
+
+@pytest.mark.parametrize("said", [{"shape": (9,)}, {"columns": ["x*"], "shape": (7, 3)}])
+def test_an_image_that_cannot_be_is_refused(said):
+    with pytest.raises(ValueError, match="tile"):
+        TableEmbedder(recipe="conv", images={"tile": said}).fit(np.ones((40, 6)))
+
+
 def test_set_output_gives_a_frame_with_the_rows_own_index(embedder, frame):
     found = clone(embedder).set_output(transform="pandas").fit_transform(frame)
     assert found.index.equals(frame.index)
