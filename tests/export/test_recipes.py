@@ -1,4 +1,4 @@
-"""Every recipe, trained, becomes a bundle that passes the gate and says outside what it says inside.
+"""Every recipe, trained, becomes a bundle that passes the gate and says what torch says.
 
 An export takes seconds. What differs between graphs is the trunk, the latent and the conditions:
 of the recipes that share all of them the first is exported by `make test`, the others by
