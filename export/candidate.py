@@ -13,10 +13,12 @@ import onnx
 import torch
 
 from export.adversary import adversarial_rows
+from export.conditions import GIVEN_PREFIX, condition_model, inverse_model, told_schema
 from export.models import CORE, DECODER, LOOKUP, widths
 from export.parity import Array
-from export.runtime import Arrays, Runtime, count
-from export.trace import INPUTS, output_name
+from export.passes import tensor_names
+from export.runtime import Arrays, Runtime, count, take
+from export.trace import INPUTS, condition, output_name
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed
 from pipeline.schema import OUTPUT_NAMES
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
 
 EMBEDDING, ERROR = OUTPUT_NAMES
-PROLOGUE, INVERSE = "prologue", "inverse"
+PROLOGUE, INVERSE, CONDITIONS = "prologue", "inverse", "conditions"
 SHOWN_DECODER = "decoder that also shows its reconstruction before it becomes columns"
 
 
@@ -67,9 +69,11 @@ class Candidate:
         """The files, and the helpers that judge them."""
         helpers = {
             PROLOGUE: self.prologue.to_model(),
-            INVERSE: self.prologue.inverse_model(),
+            INVERSE: inverse_model(self.checkpoint),
             SHOWN_DECODER: self._shown_decoder(),
         }
+        if (conditions := condition_model(self.checkpoint)) is not None:
+            helpers[CONDITIONS] = conditions
         return {**self.files} | {name: one.SerializeToString() for name, one in helpers.items()}
 
     def run(self, name: str, feeds: Arrays, *, threads: int = 1) -> Arrays:
@@ -94,7 +98,7 @@ class Candidate:
 
     def _shown_decoder(self) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(self.files[DECODER])
-        for name in self.shape.decoded:
+        for name in self.decoded_matrices:
             shown = onnx.helper.make_tensor_value_info(
                 output_name(name), onnx.TensorProto.FLOAT, ["batch", getattr(self.shape, name)]
             )
@@ -102,8 +106,17 @@ class Candidate:
         return model
 
     @cached_property
+    def decoded_matrices(self) -> tuple[str, ...]:
+        """The prepared reconstructions that some column of the decoder is made of."""
+        named = tensor_names(onnx.ModelProto.FromString(self.files[DECODER]))
+        return tuple(name for name in self.shape.decoded if output_name(name) in named)
+
+    @cached_property
     def latents(self) -> dict[str, Arrays]:
-        """Codes to decode [N, d] by origin: held-out rows, the prior, far outside, all zero."""
+        """What to decode by origin: held-out rows, the prior, far outside, all zero.
+
+        Conditions are those of the held-out rows, and for the other codes extremes among them.
+        """
         prior = np.random.default_rng(0).normal(size=(65, self.checkpoint.spec.dim))
         held_out = self.rows[0].answers[EMBEDDING][:65]
         origins = {
@@ -112,7 +125,28 @@ class Candidate:
             "outside": 100 * prior,
             "origin": 0 * prior,
         }
-        return {name: {EMBEDDING: codes.astype(np.float32)} for name, codes in origins.items()}
+        return {
+            name: {EMBEDDING: codes.astype(np.float32)}
+            | self._conditions(len(codes), extreme=name != "held-out")
+            for name, codes in origins.items()
+        }
+
+    def _conditions(self, rows: int, *, extreme: bool) -> Arrays:
+        """Raw conditions of as many rows, by name."""
+        schema, label = told_schema(self.checkpoint), self.prologue.label
+        if not schema.columns:
+            return {}
+        ordinary = self.rows[0].feeds
+        if self.checkpoint.spec.condition == "label" and label is not None:
+            dtype = object if label.taken == "text" else np.float64
+            dtype = np.int64 if label.taken == "integer" else dtype
+            values = np.array(label.values, dtype)
+            ordinary = {label.column: np.resize(values, max(rows, len(values)))}
+        told = {column.name: ordinary[column.name] for column in schema.columns}
+        if not extreme:
+            return take(told, slice(rows))
+        mixed = adversarial_rows(schema, told)
+        return take(mixed, np.linspace(0, count(mixed) - 1, rows).astype(int))
 
     def _blocks(self, feeds: Arrays) -> Arrays:
         codes = self.run(LOOKUP, feeds) if LOOKUP in self.files else {}
@@ -127,9 +161,14 @@ class Candidate:
 
     def decoded(self, latents: Arrays) -> Arrays:
         """The module's reconstruction in prepared space."""
+        codes, prepared = torch.from_numpy(latents[EMBEDDING]), None
+        if self.shape.given:
+            found = self.run(CONDITIONS, latents)
+            tensors = {n.removeprefix(GIVEN_PREFIX): torch.from_numpy(v) for n, v in found.items()}
+            prepared = condition(tensors, codes[:, :0])
         with torch.inference_mode():
-            found = self._module.decode(torch.from_numpy(latents[EMBEDDING]))
-        return {output_name(n): getattr(found, n).numpy() for n in self.shape.decoded}
+            answer = self._module.decode(codes, prepared)
+        return {output_name(n): getattr(answer, n).numpy() for n in self.decoded_matrices}
 
     def _answered(self, name: str, feeds: Arrays) -> Rows:
         prepared = {name.rpartition("/")[2]: v for name, v in self.run(PROLOGUE, feeds).items()}

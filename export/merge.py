@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx
 from onnx import helper
@@ -35,12 +35,17 @@ def cut(
 
 
 def join(
-    first: onnx.ModelProto, second: onnx.ModelProto, *, wires: Mapping[str, str]
+    first: onnx.ModelProto,
+    second: onnx.ModelProto,
+    *,
+    wires: Mapping[str, str],
+    free: Collection[str] = (),
 ) -> onnx.ModelProto:
     """`second` behind `first`: its input ``wires[output]`` is fed by that output of `first`.
 
-    The inputs are those of `first`, the outputs those of `second`; what neither needs is gone.
-    An output of `first` that is wired is called by the name of the input it feeds.
+    The inputs are those of `first`, and those of `second` that are `free`; the outputs those of
+    `second`; what neither needs is gone. An output of `first` that is wired is called by the name
+    of the input it feeds.
 
     Raises:
         ValueError: if an input of `second` is left open, or two tensors would share a name.
@@ -48,11 +53,12 @@ def join(
     head, tail = onnx.ModelProto(), onnx.ModelProto()
     head.CopyFrom(first)
     tail.CopyFrom(second)
-    if open_inputs := {one.name for one in tail.graph.input} - set(wires.values()):
+    if open_inputs := {one.name for one in tail.graph.input} - {*wires.values(), *free}:
         raise ValueError(f"every input must be wired, found open: {sorted(open_inputs)}")
     rename_tensors(head, {name: fed for name, fed in wires.items() if name in _outputs(head)})
     if clash := (tensor_names(head) & tensor_names(tail)) - set(wires.values()):
         raise ValueError(f"tensor names must differ, found in both graphs: {sorted(clash)}")
+    head.graph.input.extend(one for one in tail.graph.input if one.name in free)
     for graph, other in ((head.graph, tail.graph),):
         graph.node.extend(other.node)
         graph.initializer.extend(other.initializer)

@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import TensorProto, helper
 
+from export.conditions import (
+    GIVEN_PREFIX,
+    condition_model,
+    inverse_model,
+    told_columns,
+    told_schema,
+)
 from export.merge import cut, join
 from export.passes import (
     bypass_identities,
@@ -40,7 +47,7 @@ DESCRIPTIONS = {
     ENCODER: "Table row to embedding: one input per column, by the column's own name.",
     CORE: "Blocks of numbers and category codes to embedding: encoder.onnx without its strings.",
     LOOKUP: "Category values to codes, each column with a length of its own.",
-    DECODER: "Embedding to table row: one output per column, by the column's own name.",
+    DECODER: "Embedding, and conditions if any, to table row: one output per column, by its name.",
     SCORER: "Table row to embedding and reconstruction error.",
 }
 
@@ -50,11 +57,17 @@ _EMBEDDING, _ERROR = OUTPUT_NAMES
 def widths(checkpoint: Checkpoint) -> Widths:
     """The widths of the prepared matrices and of the logits."""
     prologue = checkpoint.prologue
+    given = condition_model(checkpoint)
+    columns = {
+        one.name.removeprefix(GIVEN_PREFIX): one.type.tensor_type.shape.dim[1].dim_value
+        for one in (given.graph.output if given else ())
+    }
     return Widths(
         numeric=len(prologue.numeric_slots),
         ranked=len(prologue.ranked_slots),
         codes=len(prologue.code_columns),
         logits=sum(prologue.classes),
+        **columns,
     )
 
 
@@ -66,6 +79,7 @@ def build(checkpoint: Checkpoint, *, version: str) -> dict[str, onnx.ModelProto]
         ParityError: if the module cannot be traced, or its graph is not fit to ship.
     """
     check_names(checkpoint.schema)
+    check_names(told_schema(checkpoint))
     shape, prologue = widths(checkpoint), checkpoint.prologue
     dim = checkpoint.spec.dim
     network = trace(checkpoint.module, widths=shape, dim=dim)
@@ -73,7 +87,13 @@ def build(checkpoint: Checkpoint, *, version: str) -> dict[str, onnx.ModelProto]
     models = {
         ENCODER: encoder(raw, network, dim=dim),
         CORE: encoder(body, network, dim=dim),
-        DECODER: decoder(network, prologue.inverse_model(), shape=shape, dim=dim),
+        DECODER: decoder(
+            network,
+            inverse_model(checkpoint),
+            conditions=condition_model(checkpoint),
+            shape=shape,
+            dim=dim,
+        ),
         SCORER: scorer(raw, network, dim=dim),
     } | ({LOOKUP: lookup} if lookup is not None else {})
     facts = properties(checkpoint)
@@ -101,7 +121,12 @@ def scorer(prologue: onnx.ModelProto, network: onnx.ModelProto, *, dim: int) -> 
 
 
 def decoder(
-    network: onnx.ModelProto, inverse: onnx.ModelProto, *, shape: Widths, dim: int
+    network: onnx.ModelProto,
+    inverse: onnx.ModelProto,
+    *,
+    conditions: onnx.ModelProto | None,
+    shape: Widths,
+    dim: int,
 ) -> onnx.ModelProto:
     """``embedding`` float32 [batch, dim], and conditions → the raw columns by name.
 
@@ -114,13 +139,19 @@ def decoder(
     In between, the prepared reconstruction keeps the traced outputs' names.
     """
     answers = [output_name(name) for name in shape.decoded]
-    part = cut(network, inputs=[input_name(LATENT)], outputs=answers)
+    entry = input_name(LATENT)
+    inputs = [entry, *(input_name(name) for name in shape.given)]
+    part = cut(network, inputs=inputs, outputs=answers)
+    if conditions is not None:
+        told = {f"{GIVEN_PREFIX}{name}": input_name(name) for name in shape.given}
+        part = join(conditions, part, wires=told, free=[entry])
     wires = {output_name(_bare(one.name)): one.name for one in inverse.graph.input}
     model = join(part, inverse, wires=wires)
     rename_tensors(model, {fed: traced for traced, fed in wires.items()})
-    rename_tensors(model, {input_name(LATENT): _EMBEDDING})
+    rename_tensors(model, {entry: _EMBEDDING})
+    raw = [] if conditions is None else list(conditions.graph.input)
     del model.graph.input[:]
-    model.graph.input.append(_floats(_EMBEDDING, ["batch", dim]))
+    model.graph.input.extend([_floats(_EMBEDDING, ["batch", dim]), *raw])
     return model
 
 
@@ -135,6 +166,7 @@ def properties(checkpoint: Checkpoint) -> dict[str, str]:
         "parquet2vec.null_tokens": json.dumps(nulls, sort_keys=True),
         "parquet2vec.text_normalisation": "none",
         "parquet2vec.timestamp_unit": "microseconds since 1970-01-01",
+        "parquet2vec.conditions": json.dumps([one.name for one in told_columns(checkpoint)]),
         "parquet2vec.dim": str(checkpoint.spec.dim),
         "parquet2vec.recipe": checkpoint.spec.recipe,
         "parquet2vec.training_data": str(checkpoint.training_data["fingerprint"]),

@@ -13,6 +13,7 @@ import onnx
 import safetensors.torch
 
 from export.card import model_card
+from export.conditions import told_columns
 from export.generation import generation
 from export.models import CORE, build
 from export.verify import verify
@@ -53,6 +54,8 @@ def export(checkpoint: Checkpoint, path: str | Path) -> Bundle:
         training_data=dict(checkpoint.training_data),
         split=checkpoint.split.to_json(),
         versions=library_versions(),
+        conditions=tuple(column.name for column in told_columns(checkpoint)),
+        prior=checkpoint.prior,
         parity=parity,
     )
     bundle = Bundle.write(path, manifest=manifest, files=files | kept)

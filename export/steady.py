@@ -25,7 +25,7 @@ def check_steady(candidate: Candidate) -> dict[str, Any]:
         for name in candidate.rows[0].feeds
     }
     # Columns may lie far apart where their reconstructions do not, so those are compared.
-    inner = [output_name(name) for name in candidate.shape.decoded]
+    inner = [output_name(name) for name in candidate.decoded_matrices]
     return {"tolerance": STEADY_TOLERANCE} | {
         ENCODER: _spread(ENCODER, candidate, joined, [EMBEDDING]),
         CORE: _spread(CORE, candidate, joined, [EMBEDDING]),

@@ -11,15 +11,17 @@ import contextlib
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import onnx
 import torch
 from torch import Tensor, nn
 
+from export.conditions import GIVEN
 from export.passes import IR_VERSION, OPSETS, number_tensors, strip_metadata
 from pipeline.errors import ParityError
+from training.conditions import Condition
 
 PREFIX = "p2v/net/"
 INPUTS = ("numeric", "ranked", "codes")
@@ -30,17 +32,27 @@ _EXAMPLE_ROWS = 3
 
 
 class Widths(NamedTuple):
-    """Columns of the prepared matrices (D, R, C) and of the logits (K); 0 where there are none."""
+    """Columns of the prepared matrices (D, R, C) and of the logits (K); 0 where there are none.
+
+    The given ones are those of the conditions that the decoder is told.
+    """
 
     numeric: int
     ranked: int
     codes: int
     logits: int
+    given_numeric: int = 0
+    given_codes: int = 0
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The prologue's outputs that exist."""
         return tuple(name for name in INPUTS if getattr(self, name))
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The prepared conditions that exist."""
+        return tuple(name for name in GIVEN if getattr(self, name))
 
     @property
     def decoded(self) -> tuple[str, ...]:
@@ -49,7 +61,7 @@ class Widths(NamedTuple):
 
 
 def input_name(name: str) -> str:
-    """The traced tensor that takes `name` (of :data:`INPUTS`, or :data:`LATENT`)."""
+    """The traced tensor that takes `name` (of :data:`INPUTS`, of `GIVEN`, or :data:`LATENT`)."""
     return f"{PREFIX}in/{name}"
 
 
@@ -58,11 +70,17 @@ def output_name(name: str) -> str:
     return f"{PREFIX}out/{name}"
 
 
+def condition(rows: Mapping[str, Tensor], empty: Tensor) -> Condition:
+    """Prepared conditions by name as a module takes them; `empty` [N, 0] where there are none."""
+    return Condition(rows.get(GIVEN[0], empty), rows.get(GIVEN[1], empty.long()))
+
+
 class Answers(nn.Module):
     """Everything a bundle needs from a module, as one forward pass.
 
     Shape:
-        matrices: those of `widths.inputs`, in that order, then the latent codes [N, d].
+        matrices: those of `widths.inputs`, in that order, then the latent codes [N, d], then those
+            of `widths.given`.
         Returns: embedding [N, d], error [N], then those of `widths.decoded` [N, ·].
     """
 
@@ -72,12 +90,15 @@ class Answers(nn.Module):
 
     def forward(self, *matrices: Tensor) -> tuple[Tensor, ...]:
         """All answers for the rows of `matrices`."""
-        *present, latent = matrices
-        rows = dict(zip(self.widths.inputs, present, strict=True))
+        count = len(self.widths.inputs)
+        latent = matrices[count]
+        rows = dict(zip(self.widths.inputs, matrices[:count], strict=True))
+        rows |= zip(self.widths.given, matrices[count + 1 :], strict=True)
         empty = latent.new_zeros((latent.shape[0], 0))
         numeric, ranked = rows.get("numeric", empty), rows.get("ranked", empty)
         codes = rows.get("codes", empty.long())
-        decoded = self.module.decode(latent)
+        told = (condition(rows, empty),) if self.widths.given else ()
+        decoded = self.module.decode(latent, *told)
         return (
             self.module.embed(numeric, ranked, codes),
             self.module.reconstruction_error(numeric, ranked, codes),
@@ -96,7 +117,7 @@ def trace(module: nn.Module, *, widths: Widths, dim: int) -> onnx.ModelProto:
     """
     answers = Answers(copy.deepcopy(module), widths=widths).cpu().eval().requires_grad_(False)
     batch = torch.export.Dim("batch")
-    names = (*widths.inputs, LATENT)
+    names = (*widths.inputs, LATENT, *widths.given)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -122,13 +143,12 @@ def trace(module: nn.Module, *, widths: Widths, dim: int) -> onnx.ModelProto:
 
 
 def _example(widths: Widths, dim: int) -> tuple[Tensor, ...]:
-    matrices = [
-        torch.zeros(_EXAMPLE_ROWS, getattr(widths, name), dtype=torch.int64)
-        if name == "codes"
-        else torch.zeros(_EXAMPLE_ROWS, getattr(widths, name))
-        for name in widths.inputs
-    ]
-    return (*matrices, torch.zeros(_EXAMPLE_ROWS, dim))
+    def matrix(name: str) -> Tensor:
+        dtype = torch.int64 if name.endswith("codes") else torch.float32
+        return torch.zeros(_EXAMPLE_ROWS, getattr(widths, name), dtype=dtype)
+
+    latent = torch.zeros(_EXAMPLE_ROWS, dim)
+    return (*map(matrix, widths.inputs), latent, *map(matrix, widths.given))
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ def _decoder_against_reference(candidate: Candidate) -> float:
     check = f"{DECODER} against onnx.reference"
     expected = candidate.run(SHOWN_DECODER, codes)
     found = evaluate(candidate.models[SHOWN_DECODER], codes)
-    inner = [output_name(name) for name in candidate.shape.decoded]
+    inner = [output_name(name) for name in candidate.decoded_matrices]
     worst = max(agree(check, expected[name], found[name], rows=codes) for name in inner)
     # Classes may tie within rounding, so columns are compared from the same reconstruction.
     columns = evaluate(candidate.models[INVERSE], candidate.inverse_inputs(expected))

@@ -69,14 +69,21 @@ def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _looks_up_twice(graph: onnx.GraphProto) -> bool:
-    beyond = set[str]()
+    computed, beyond = _computed_look_ups(graph), set[str]()
     for node in graph.node:
         depends = bool(beyond.intersection(node.input))
         if depends and node.op_type == "LabelEncoder":
             return True
-        if depends or node.op_type == "LabelEncoder":
+        if depends or node.output[0] in computed:
             beyond.update(node.output)
     return False
+
+
+def _computed_look_ups(graph: onnx.GraphProto) -> set[str]:
+    """Results of the look-ups of computed codes; those of an input's values have a known type."""
+    known = {one.name for one in graph.input}
+    look_ups = (node for node in graph.node if node.op_type == "LabelEncoder")
+    return {node.output[0] for node in look_ups if node.input[0] not in known}
 
 
 def _before_look_ups(model: onnx.ModelProto) -> onnx.ModelProto | None:
@@ -85,14 +92,14 @@ def _before_look_ups(model: onnx.ModelProto) -> onnx.ModelProto | None:
     ONNX collects the errors of all nodes before it raises one, and dies at a LabelEncoder whose
     input got no type from a node that failed. So that part must be free of errors on its own.
     """
-    known = {one.name for one in model.graph.input}
-    if all(n.input[0] in known for n in model.graph.node if n.op_type == "LabelEncoder"):
+    computed = _computed_look_ups(model.graph)
+    if not computed:
         return None
     part, beyond = onnx.ModelProto(), set[str]()
     part.CopyFrom(model)
     del part.graph.output[:], part.graph.node[:]
     for node in model.graph.node:
-        if node.op_type == "LabelEncoder" or beyond.intersection(node.input):
+        if node.output[0] in computed or beyond.intersection(node.input):
             beyond.update(node.output)
         else:
             part.graph.node.append(node)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import onnx
@@ -23,10 +23,14 @@ Port: TypeAlias = tuple[int, tuple[int | None, ...]]
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs and outputs that a file must have; `partial`, some outputs may be missing."""
+    """The inputs and outputs that a file must have.
+
+    `optional` inputs may be there; with `partial`, some outputs may be missing.
+    """
 
     inputs: Mapping[str, Port]
     outputs: Mapping[str, Port]
+    optional: Mapping[str, Port] = field(default_factory=dict)
     partial: bool = False
 
 
@@ -43,8 +47,10 @@ def signature(file: str, schema: FeatureSchema, *, dim: int) -> Signature:
 
 def mismatches(graph: onnx.GraphProto, required: Signature) -> Iterator[str]:
     """What is missing, foreign or different among the inputs and outputs of `graph`."""
-    yield from _compare("input", graph.input, required.inputs)
-    yield from _compare("output", graph.output, required.outputs, partial=required.partial)
+    inputs = {**required.optional, **required.inputs}
+    yield from _compare("input", graph.input, inputs, needed=required.inputs)
+    needed = {} if required.partial else required.outputs
+    yield from _compare("output", graph.output, required.outputs, needed=needed)
 
 
 def _compare(
@@ -52,7 +58,7 @@ def _compare(
     found: Sequence[onnx.ValueInfoProto],
     required: Mapping[str, Port],
     *,
-    partial: bool = False,
+    needed: Iterable[str],
 ) -> Iterator[str]:
     for name, times in Counter(one.name for one in found).items():
         if times > 1:
@@ -65,8 +71,8 @@ def _compare(
         elif _has_nameless(one):
             yield f"{what} {one.name!r} with a length that has no name"
     given = {one.name for one in found}
-    missing = [name for name in required if name not in given]
-    if missing and not partial:
+    missing = [name for name in needed if name not in given]
+    if missing:
         yield f"no {what} {missing[0]!r}"
 
 
@@ -125,7 +131,9 @@ def _lookup(schema: FeatureSchema, dim: int) -> Signature:
 def _decoder(schema: FeatureSchema, dim: int) -> Signature:
     # A table whose columns are all constant has nothing to decode them from.
     columns = {one.name: _decoded(one) for one in schema.features}
-    return Signature({_EMBEDDING: (FLOAT, (None, dim))}, columns, partial=True)
+    told = {one.name: _raw(one) for one in schema.with_role("condition", "label") if one.kind}
+    embedding: dict[str, Port] = {_EMBEDDING: (FLOAT, (None, dim))}
+    return Signature(embedding, columns, optional=told, partial=True)
 
 
 def _inputs(schema: FeatureSchema) -> dict[str, Port]:

@@ -133,8 +133,9 @@ class Autoencoder(nn.Module):
         """What the likelihood reads, [N, P], from raw codes [N, d]."""
         read = code
         if self.conditions is not None:
-            condition = self.conditions.unknown(code) if condition is None else condition
-            read = torch.cat([code, self.conditions(condition)], dim=1)
+            known = condition is not None
+            told = self.conditions(condition) if known else self.conditions.unknown(code)
+            read = torch.cat([code, told], dim=1)
         parameters: Tensor = self.decoder(read)
         return parameters
 

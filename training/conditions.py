@@ -82,24 +82,24 @@ class Conditions(nn.Module):
         cells = cells.reshape(-1, WIDTH * len(self.cardinalities))
         return torch.cat([condition.numeric, cells], dim=1) if len(self.numeric_slots) else cells
 
-    def of(self, rows: Rows, labels: Tensor | None) -> Condition:
+    def of(self, rows: Rows, labels: Tensor | None) -> Condition | None:
         """The conditions of prepared rows; `labels` [N, L] as in a batch, the first one counts.
 
-        Without labels those conditions are not known.
+        None where they need labels and there are none: not known.
         """
         if not self.by_label:
             return Condition(rows.numeric[:, self.numeric_slots], rows.codes[:, self.code_columns])
         if labels is None:
-            return self.unknown(rows.numeric)
+            return None
         same = labels[:, :1] == self.label_numbers
         codes = torch.where(same.any(1), same.to(torch.int64).argmax(1) + 1, NOT_KNOWN)
         return Condition(rows.numeric[:, :0], codes[:, None])
 
-    def unknown(self, like: Tensor) -> Condition:
-        """Conditions that are not known, for as many rows as `like` [N, ...] of floats has."""
-        numeric = like.new_zeros((like.shape[0], len(self.numeric_slots)))
-        codes = like.new_zeros((like.shape[0], len(self.cardinalities)), dtype=torch.int64)
-        return Condition(numeric, codes)
+    def unknown(self, code: Tensor) -> Tensor:
+        """Features [N, width] of conditions that are not known, for as many rows as `code` has."""
+        numeric = torch.zeros((1, len(self.numeric_slots)), dtype=code.dtype)
+        codes = torch.full((1, len(self.cardinalities)), NOT_KNOWN)
+        return self(Condition(numeric, codes)).expand(code.shape[0], -1)  # type: ignore[no-any-return]
 
     def forget(self, condition: Condition, generator: torch.Generator) -> Condition:
         """The same with all conditions of some rows withheld.
