@@ -54,6 +54,9 @@ class BundleFacts(Config):
     keys: tuple[str, ...]
     event_time: str | None
     labels: tuple[str, ...]
+    learnt_from: dict[str, int] = Field(
+        description="Labels that the encoder learnt from, and its training rows that had them."
+    )
     training_rows: int | None
     parity: dict[str, object]
     versions: dict[str, str]
@@ -142,6 +145,7 @@ def _bundle(path: str, bundle: Bundle) -> BundleFacts:
         keys=tuple(column.name for column in schema.keys),
         event_time=schema.event_time.name if schema.event_time else None,
         labels=tuple(column.name for column in schema.labels),
+        learnt_from=manifest.training_data.get("labels", {}),
         training_rows=manifest.training_data.get("rows"),
         parity=manifest.parity,
         versions=manifest.versions,

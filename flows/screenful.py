@@ -53,13 +53,18 @@ def _bundle_text(facts: BundleFacts) -> str:
         *([("images", images)] if images else []),
         ("keeps", ", ".join([*facts.keys, *filter(None, [facts.event_time])]) or "nothing"),
         ("label", ", ".join(facts.labels) or "none"),
-        ("trained", f"on {facts.training_rows or 0:,} rows"),
+        ("trained", f"on {facts.training_rows or 0:,} rows{_learnt(facts.learnt_from)}"),
         ("parity", _parity(facts.parity)),
         ("made with", ", ".join(f"{name} {found}" for name, found in facts.versions.items())),
         ("report", facts.report or "none"),
     ]
     files = [(name, f"{file.bytes:,}", file.sha256[:12]) for name, file in facts.files.items()]
     return f"{two_columns(lines)}\n\n{aligned([('file', 'bytes', 'sha256'), *files])}"
+
+
+def _learnt(labels: dict[str, int]) -> str:
+    named = ", ".join(f"{name} ({rows:,} rows)" for name, rows in labels.items())
+    return f", and made for {named}" if named else ", without a label"
 
 
 def _destination_text(facts: DestinationFacts) -> str:

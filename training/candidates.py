@@ -25,6 +25,8 @@ from training.screening import unit_gates
 from training.spec import EncoderSpec, TrainingConfig
 
 ROWS_PER_RUN = 8192
+LOOKS = 4
+"""Looks of a run that learns from labels to one of any other."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -67,15 +69,17 @@ def make(
         gates = unit_gates(matrix, layout, spec.heads, seed=seed)
         model.shut(torch.from_numpy(gates).float())
     tuned = spec.target == "fine_tuned" and spec.heads != ()
+    joint = spec.target == "joint" and spec.heads != ()
     if spec.trained:
+        whole = _often(config) if joint else config
         curve = train(
             model,
             matrix,
             name=f"train {spec.recipe}",
             schedule=spec.schedule,
-            config=_share(config, 0.5) if tuned else config,
+            config=_share(config, 0.5) if tuned else whole,
             seed=seed,
-            labelled=spec.target == "joint" and spec.heads != (),
+            labelled=joint,
             state_path=state_path,
             progress=progress,
         )
@@ -87,7 +91,7 @@ def make(
             matrix,
             name=f"fine-tune {spec.recipe}",
             schedule=spec.schedule,
-            config=_share(config, 0.5),
+            config=_often(_share(config, 0.5)),
             seed=seed,
             labelled=True,
             state_path=None if state_path is None else state_path.with_suffix(".tuned.safetensors"),
@@ -106,6 +110,15 @@ def make(
 def _share(config: TrainingConfig, share: float) -> TrainingConfig:
     """`config` with a share of its steps."""
     return config.model_copy(update={"steps": max(1, round(config.steps * share))})
+
+
+def _often(config: TrainingConfig) -> TrainingConfig:
+    """`config` with looks at the validation rows as often as a run with labels needs them.
+
+    What reads labels off a few thousand rows knows them by heart after a few epochs.
+    """
+    every = max(1, config.evaluate_every // LOOKS)
+    return config.model_copy(update={"evaluate_every": every, "patience": config.patience * LOOKS})
 
 
 def settle_unseen(model: Autoencoder, moments: Moments) -> None:
