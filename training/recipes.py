@@ -144,7 +144,7 @@ RECIPES: dict[str, EncoderSpec] = {
         decoder_hidden=(256,),
         unknown_rate=0.01,
         penalty="kl",
-        penalty_weight=0.1,
+        penalty_weight=0.3,
     ),
     "stacked": EncoderSpec(
         recipe="stacked",

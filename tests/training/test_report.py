@@ -262,6 +262,15 @@ def test_a_report_without_curves_has_none(tmp_path, history):
     assert "Did training settle?" not in written(bundle, make_evaluation())
 
 
+def test_stages_of_a_training_have_a_curve_each(tmp_path):
+    curve = {"train": [[1, 2.0], [2, 1.0]], "validation": [[1, 1.5], [2, 1.2]]}
+    stages = {"pretraining": [curve, curve], "fine_tuning": curve}
+    bundle = make_bundle(tmp_path / "bundle", {"history": {"stacked": {**curve, **stages}}})
+    page = written(bundle, make_evaluation())
+    for stage in ("stacked, layer 1", "stacked, layer 2", "stacked", "stacked, fine-tuned"):
+        assert f"{stage}: best 1.2 at step 2" in page
+
+
 def test_damaged_history_does_not_stop_the_report(bundle):
     (bundle.path / "report" / "history.json").write_text("{")
     assert "Did training settle?" not in written(bundle, make_evaluation())

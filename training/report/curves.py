@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from training.report import svg
+from training.report.scatter import CLASS_COLOURS
 
 _WIDTH, _LEFT, _RIGHT = 620.0, 62.0, 600.0
 _PANEL, _GAP = 128.0, 30.0
@@ -18,12 +19,13 @@ Points = list[tuple[float, float]]
 def loss_curves(history: Any) -> str:
     """Loss by gradient step of every candidate that made steps; empty text when none did.
 
-    `history` holds curves by candidate: {"train": [[step, loss], …], "validation": […], …}. Each
-    has a panel and a scale of its own: losses of two recipes are not the same quantity.
+    `history` holds curves by candidate: {"train": [[step, loss], …], "validation": […], …}, where
+    "pretraining" and "fine_tuning" may hold those of other stages. Each has a panel and a scale of
+    its own: losses of two recipes, or of two layers, are not the same quantity.
     """
     drawn = [
         (name, _points(curve, "train"), _points(curve, "validation"))
-        for name, curve in (history or {}).items()
+        for name, curve in _stages(history or {})
         if isinstance(curve, dict)
     ]
     drawn = [curve for curve in drawn if curve[2]]
@@ -32,12 +34,22 @@ def loss_curves(history: Any) -> str:
     last = max(step for _, train, validation in drawn for step, _ in train + validation)
     x, parts, top = svg.Scale(0, last, _LEFT, _RIGHT), [], 0.0
     for place, (name, train, validation) in enumerate(drawn):
-        parts += _panel(name, train, validation, x, top + 22, f"{place}")
+        parts += _panel(name, train, validation, x, top + 22, f"{place % CLASS_COLOURS}")
         top += 22 + _PANEL + _GAP
     axis = svg.x_axis(x, top - _GAP, "gradient steps", top=top - _GAP)
     names = ", ".join(f"{name} {min(v, key=_loss)[1]:.4g}" for name, _, v in drawn)
     told = f"Loss by step; least validation loss: {names}."
     return svg.picture(_WIDTH, top + 10, told, [*parts, *axis])
+
+
+def _stages(history: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, curve in history.items():
+        stages = curve if isinstance(curve, dict) else {}
+        for number, layer in enumerate(stages.get("pretraining") or [], 1):
+            yield f"{name}, layer {number}", layer
+        yield name, curve
+        if "fine_tuning" in stages:
+            yield f"{name}, fine-tuned", stages["fine_tuning"]
 
 
 def _panel(
