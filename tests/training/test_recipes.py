@@ -1,6 +1,8 @@
 """Every recipe keeps the same promises."""
 
 import itertools
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,3 +179,20 @@ def test_auto_starts_from_linear():
 def test_an_unknown_recipe_is_refused_by_name():
     with pytest.raises(ConfigError, match="'lineal' is unknown; choose one of auto, linear"):
         concrete("lineal", dim=4)
+
+
+@pytest.fixture(scope="module")
+def documented():
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    return text.split("## Recipes")[1].split("\n## ")[0]
+
+
+def test_the_documentation_names_every_recipe(documented):
+    named = {line.split("`")[1] for line in documented.splitlines() if line.startswith("| `")}
+    assert named == set(RECIPES)
+
+
+def test_the_documented_network_can_be_had(documented):
+    example = documented.split("```toml")[1].split("```")[0]
+    job = TrainingJob(source="a", out="b", **tomllib.loads(example)["train"])
+    assert concrete(job.recipe, dim=30, network=job.network).hidden == (1000, 500, 250)
