@@ -39,8 +39,8 @@ class Model:
 
     `learnt_from` gives the labels that the encoder learnt from, and the rows that had them.
 
-    `encode` gives codes [rows, dim] of a table, `decode` raw columns by name from codes, and
-    `prepare` the encoder's own prepared matrix [rows, columns].
+    `encode` gives codes [rows, dim] of a table, `decode` raw columns by name from codes and the
+    rows that may have conditions, and `prepare` the encoder's own prepared matrix [rows, columns].
     """
 
     fingerprint: str
@@ -48,7 +48,7 @@ class Model:
     dim: int
     schema: FeatureSchema
     encode: Callable[[pa.Table], Matrix]
-    decode: Callable[[Matrix], dict[str, Raw]]
+    decode: Callable[[Matrix, pa.Table], dict[str, Raw]]
     prepare: Callable[[pa.Table], Matrix]
     learnt_from: Mapping[str, int] = field(default_factory=dict)
 
@@ -95,7 +95,7 @@ def compare(
         test_rows_are=sample.test_rows_are, rows=_counts(sample), seed=seed,
         scores=scores, leads=leads, encodings=bench.encodings, hidden_columns=hidden,
         health=latent_health(codes[1], raw[1]), learnt_from=dict(model.learnt_from),
-        reconstruction=reconstruction(test, model.decode(codes[1]), bench.raw, bench.pca),
+        reconstruction=reconstruction(test, model.decode(codes[1], test), bench.raw, bench.pca),
         map=project(*codes, goal, seed=seed),
         verdict=Verdict(kind="unprobed", headline=""),
         notes=(*sample.notes, *suspected, *_capped(sample)),

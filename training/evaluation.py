@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.bundle import Bundle
+from pipeline.bundle import Bundle, Manifest
 from pipeline.encoder import Encoder
 from pipeline.errors import BundleError, DataError, SchemaError
+from pipeline.feed import feed
 from pipeline.progress import Progress, Silent
 from pipeline.prologue import Prologue
 from pipeline.runtime import Session
@@ -39,6 +40,7 @@ _CHANGED = "The source is not the one, or not as it was, that the encoder learnt
 _POSITIONS = " It has no key, so some test rows may be rows the encoder was trained on."
 _ROWS_PER_BATCH = 16_384
 _ROWS_PER_RUN = 1_024
+_ENTRY = "embedding"
 
 
 def evaluate(
@@ -86,10 +88,14 @@ def open_model(bundle: Bundle) -> Model:
     decoder = Session(bundle.model("decoder.onnx"))
     prologue = open_prologue(bundle)
     outputs = decoder.outputs
-    (entry,) = decoder.inputs
 
-    def decode(codes: Matrix) -> dict[str, Raw]:
-        runs = [decoder.run(outputs, {entry: part}) for part in _parts(codes)]
+    def decode(codes: Matrix, table: pa.Table) -> dict[str, Raw]:
+        told = conditions_of(table, manifest)
+        runs, first = [], 0
+        for part in _parts(codes):
+            rows = slice(first, first := first + len(part))
+            given = {name: values[rows] for name, values in told.items()}
+            runs.append(decoder.run(outputs, {_ENTRY: part, **given}))
         return {name: np.concatenate([r[i] for r in runs]) for i, name in enumerate(outputs)}
 
     def prepare(table: pa.Table) -> Matrix:
@@ -110,6 +116,20 @@ def learnt_from(training_data: Mapping[str, Any]) -> dict[str, int]:
     found = training_data.get("labels")
     pairs = found.items() if isinstance(found, dict) else ()
     return {str(name): rows for name, rows in pairs if isinstance(rows, int)}
+
+
+def conditions_of(table: pa.Table, manifest: Manifest) -> dict[str, Raw]:
+    """What decoder.onnx is told of the rows of `table` beside their codes, by column name.
+
+    Condition columns as they are; a label is not known, as wherever rows are embedded.
+    """
+    found = [manifest.feature_schema[name] for name in manifest.conditions]
+    told = {
+        column.name: table[column.name] if column.role == "condition" else pa.nulls(table.num_rows)
+        for column in found
+    }
+    given = [column.model_copy(update={"role": "condition"}) for column in found]
+    return feed(pa.table(told), FeatureSchema(columns=tuple(given))) if told else {}
 
 
 def open_prologue(bundle: Bundle) -> Prologue:
