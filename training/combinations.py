@@ -36,7 +36,7 @@ def _can_pretrain(spec: EncoderSpec) -> bool:
     return spec.pretraining == "none" or (
         (spec.trunk, spec.start, spec.decoder) == ("dense", "none", "mlp")
         and spec.hidden == spec.decoder_hidden[::-1] != ()
-        and (spec.latent, spec.condition) == ("point", "none")
+        and (spec.latent, spec.condition, spec.screened) == ("point", "none", False)
     )
 
 
@@ -81,9 +81,30 @@ NEEDS: tuple[tuple[str, Callable[[EncoderSpec], bool], tuple[str, ...]], ...] = 
         ("trunk", "screened", "latent", "penalty"),
     ),
     (
+        "an activation other than relu requires dense layers, no penalty and no greedy pretraining",
+        lambda spec: (
+            spec.activation == "relu"
+            or (
+                spec.trunk == "dense"
+                and spec.decoder in ("linear", "mlp")
+                and (spec.penalty, spec.pretraining) == ("none", "none")
+            )
+        ),
+        ("activation", "trunk", "decoder", "penalty", "pretraining"),
+    ),
+    (
         "greedy pretraining requires dense layers only, and their widths in reverse as decoder",
         _can_pretrain,
-        ("start", "latent", "condition", "trunk", "hidden", "decoder", "decoder_hidden"),
+        (
+            "start",
+            "latent",
+            "condition",
+            "screened",
+            "trunk",
+            "hidden",
+            "decoder",
+            "decoder_hidden",
+        ),
     ),
 )
 """What is required, whether a spec has it, and the choices to tell of when not."""

@@ -13,6 +13,7 @@ from pipeline.config import ColumnOverride, Config, LocalText, LocationText, Pix
 
 View = Literal["standardised", "ranked", "both"]
 Trunk = Literal["none", "dense", "conv", "ensemble"]
+Activation = Literal["relu", "silu"]
 Latent = Literal["point", "gaussian"]
 Numbers = Literal["gaussian", "bernoulli"]
 Condition = Literal["none", "columns", "label"]
@@ -65,6 +66,10 @@ class Choices(Config):
     )
     trunk: Trunk = Field(default="none", description="Network between the inputs and the code.")
     hidden: Widths = Field(default=(), description="Widths of the trunk's hidden layers.")
+    activation: Activation = Field(
+        default="relu",
+        description="Of dense layers; silu is smooth and starts with He's weights, for deep ones.",
+    )
     channels: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(16, 32),
         min_length=1,

@@ -1,6 +1,6 @@
 """Networks between the assembled inputs and the code, and from the code to its reconstruction.
 
-Only Gemm, Conv and Relu: their ONNX Runtime kernels give a row the same bits in any batch.
+Only Gemm, Conv, Relu and Tanh: their ONNX Runtime kernels give a row the same bits in any batch.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def require_images(spec: Choices, images: Collection[object], *, recipe: str) ->
 def dense_trunk(
     layout: Layout, spec: EncoderSpec, inputs: int, generator: torch.Generator
 ) -> nn.Module:
-    """Linear layers with Relu between them, [N, inputs] -> [N, d]."""
-    return dense(inputs, spec.hidden, spec.dim, generator)
+    """Linear layers with activations between them, [N, inputs] -> [N, d]."""
+    return dense(inputs, spec.hidden, spec.dim, generator, activation=spec.activation)
 
 
 def conv_trunk(
@@ -80,8 +80,8 @@ def linear_decoder(
 def mlp_decoder(
     layout: Layout, spec: EncoderSpec, inputs: int, outputs: int, generator: torch.Generator
 ) -> nn.Module:
-    """Linear layers with Relu between them, [N, inputs] -> [N, outputs]."""
-    return dense(inputs, spec.decoder_hidden, outputs, generator)
+    """Linear layers with activations between them, [N, inputs] -> [N, outputs]."""
+    return dense(inputs, spec.decoder_hidden, outputs, generator, activation=spec.activation)
 
 
 def conv_decoder(
