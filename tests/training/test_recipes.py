@@ -118,16 +118,15 @@ def test_a_category_never_seen_in_training_is_like_unknown(rows, made):
         assert bool((table[torch.from_numpy(own)] == table[start]).all())
 
 
-@pytest.mark.parametrize("recipe", TRAINED)
-def test_the_loss_falls(rows, recipe):
-    history = build(rows, recipe)[1]
-    losses = [loss for _, loss in history["validation"]]
+@pytest.mark.parametrize("made", TRAINED, indirect=True)
+def test_the_loss_falls(made):
+    losses = [loss for _, loss in made[1]["validation"]]
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("recipe", TRAINED)
-def test_a_killed_run_ends_like_one_that_was_not(rows, recipe, tmp_path):
-    whole = build(rows, recipe)[0]
+@pytest.mark.parametrize("made", TRAINED, indirect=True)
+def test_a_killed_run_ends_like_one_that_was_not(rows, made, tmp_path):
+    whole, recipe = made[0], made[0].spec.recipe
     state = tmp_path / "state.safetensors"
     with pytest.raises(KilledError):
         build(rows, recipe, state_path=state, progress=KillAfter(75))
