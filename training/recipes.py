@@ -173,7 +173,7 @@ RECIPES: dict[str, EncoderSpec] = {
         decoder="conv",
         decoder_hidden=(256,),
         corruption="blocks",
-        corruption_rate=0.2,
+        corruption_rate=0.1,
         unknown_rate=0.02,
     ),
     "vae": EncoderSpec(
