@@ -51,7 +51,7 @@ def stand_in(encode, dim, *, decode=None):
     def columns(table):
         return np.nan_to_num(np.column_stack([table[n].to_numpy() for n in "abcd"]))
 
-    def columns_of(codes):
+    def columns_of(codes, table):
         usual = {c.name: "Rom" if c.kind == "category" else 0.0 for c in SCHEMA.features}
         return {name: np.array([value] * len(codes)) for name, value in usual.items()}
 
@@ -255,7 +255,7 @@ def test_always_guessing_what_is_usual_has_an_error_of_about_one(found):
 
 def test_a_decoder_that_knows_has_no_error():
     test = make_table(seed=2)
-    model = stand_in(knowing, 2, decode=lambda codes: {n: test[n].to_numpy(zero_copy_only=False)
+    model = stand_in(knowing, 2, decode=lambda codes, table: {n: test[n].to_numpy(zero_copy_only=False)
                                                        for n in ("a", "b", "flag")})  # fmt: skip
     sample = Sample(Drawn(make_table(seed=1), ROWS, 0), Drawn(test, ROWS, 0), "")
     found = compare(model, sample, None, progress=Silent())
