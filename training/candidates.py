@@ -25,6 +25,7 @@ from training.screening import unit_gates
 from training.spec import EncoderSpec, TrainingConfig
 
 ROWS_PER_RUN = 8192
+KNOT_ROWS = 20_000
 LOOKS = 4
 """Looks of a run that learns from labels to one of any other."""
 
@@ -58,6 +59,7 @@ def make(
     if spec.start == "principal":
         found = components(moments, layout, dim=spec.dim, reads="standardised")
         install(model, moments, found)
+    model.knots.fit(matrix.take(matrix.sample(TRAIN, limit=KNOT_ROWS)).ranked)
     history: dict[str, Any] = {}
     layers: list[dict[str, Any]] = []
     if (pretrain := PRETRAININGS[spec.pretraining]) is not None:

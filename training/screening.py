@@ -25,9 +25,9 @@ LEAST_ROWS_PER_LEAF = 3
 LOUDEST = 2.0
 """No column is read louder than this, as a multiple of the usual kept column."""
 
-LEAST_LOUD, LEAKAGE = 0.4, 0.05
-"""Shut columns may have been shut by mistake, so they are read at 0.4, or less where they are many:
-so that all of them together have no more than 5 % of the variance of the kept ones."""
+SHUT = 0.4
+"""How loud a column is read that was shut, perhaps by mistake, where most columns tell something;
+where most tell nothing they are not read, for Adam learns noise however quiet it is."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def _gates(matrix: Matrix, layout: Layout, head: Head, place: int, *, seed: int)
     kept = own > _bars(columns, copies)
     if not kept.any():
         return np.ones(layout.units)
-    shut = min(LEAST_LOUD, float(np.sqrt(LEAKAGE * kept.sum() / max(1, (~kept).sum()))))
+    shut = SHUT if 2 * kept.sum() >= len(kept) else 0.0
     loud = np.sqrt(own / own[kept].mean()).clip(shut, LOUDEST)
     gates = np.zeros(layout.units)
     np.maximum.at(gates, units, np.where(kept, loud, shut))

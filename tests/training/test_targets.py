@@ -8,8 +8,11 @@ import torch
 
 from pipeline.errors import ConfigError, DataError
 from training.candidates import embed_rows, make
+from training.checkpoint import Checkpoint
 from training.estimator import TableEmbedder
-from training.fit import learn
+from training.evaluation import learnt_from
+from training.fit import fit, learn, work_folder
+from training.loop import train
 from training.matrix import Matrix
 from training.recipes import aware, check_labels, concrete
 from training.spec import Head, NetworkConfig, TrainingConfig, TrainingJob
@@ -222,3 +225,43 @@ def test_a_job_whose_labels_and_recipe_disagree_is_refused(settings, says):
 def test_an_estimator_that_is_to_use_labels_asks_for_them():
     with pytest.raises(ValueError, match="use_label=True needs labels to learn from"):
         TableEmbedder(use_label=True).fit(np.ones((20, 2)))
+
+
+def test_labels_that_were_learnt_are_recorded_and_never_read(source):
+    given = TrainingJob(
+        source=str(source), out=str(source.parent / "bundle"), recipe="plain", key=("id",),
+        label=("label", "age"), use_label=True, training=TrainingConfig(steps=5),
+    )  # fmt: skip
+    checkpoint = fit(given)
+    read = {column.name for column in checkpoint.prologue.schema.features}
+    assert read.isdisjoint({"label", "age"})
+    assert {"label", "age"}.isdisjoint(checkpoint.held_out.column_names)
+    rows = checkpoint.training_data["rows"]
+    assert learnt_from(checkpoint.training_data) == {"label": rows, "age": rows}
+    heads = Checkpoint.load(work_folder(given.out) / "result").spec.heads
+    assert {head.name: head.task for head in heads} == {"label": "two classes", "age": "numbers"}
+
+
+def test_few_labels_come_in_every_batch(several):
+    labels = np.where(np.arange(len(several.split))[:, None] % 20 == 0, several.labels, NAN)
+    scarce = Matrix(several.numeric, several.ranked, several.codes, labels, several.split)
+    seen = []
+
+    class Watched(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def terms(self, rows, labels, *, generator, progress):
+            if self.training:
+                seen.append(int(torch.isfinite(labels).any(1).sum()))
+            return {"loss": self.weight.sum()}
+
+        def loss(self, rows, labels, *, generator, progress):
+            return self.terms(rows, labels, generator=generator, progress=progress)["loss"]
+
+    for labelled in (False, True):
+        train(Watched(), scarce, name="", schedule="constant", config=SHORT, seed=0,
+              labelled=labelled)  # fmt: skip
+    half = len(seen) // 2
+    assert min(seen[:half]) < 10 <= min(seen[half:])
