@@ -255,8 +255,11 @@ def test_always_guessing_what_is_usual_has_an_error_of_about_one(found):
 
 def test_a_decoder_that_knows_has_no_error():
     test = make_table(seed=2)
-    model = stand_in(knowing, 2, decode=lambda codes, table: {n: test[n].to_numpy(zero_copy_only=False)
-                                                       for n in ("a", "b", "flag")})  # fmt: skip
+
+    def truth(codes, table):
+        return {name: table[name].to_numpy(zero_copy_only=False) for name in ("a", "b", "flag")}
+
+    model = stand_in(knowing, 2, decode=truth)
     sample = Sample(Drawn(make_table(seed=1), ROWS, 0), Drawn(test, ROWS, 0), "")
     found = compare(model, sample, None, progress=Silent())
     assert {c.column: c.error for c in found.reconstruction} == {"a": 0, "b": 0, "flag": 0}
