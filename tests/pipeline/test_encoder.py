@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,21 @@ def test_what_is_no_frame_is_refused(encoder: Encoder) -> None:
 
 def test_an_encoder_says_what_it_is(bundle: Bundle, encoder: Encoder, tmp_path: Path) -> None:
     assert (encoder.dim, encoder.fingerprint) == (4, bundle.fingerprint)
+
+
+@pytest.mark.parametrize(("widest", "rows"), [(1, 8192), (3_136, 256), (200_704, 16), (10**7, 1)])
+def test_runs_of_wide_layers_are_short(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, table: pa.Table, widest: int, rows: int
+) -> None:
+    """Activations of an image may take a megabyte a row; those of 256 rows were never budgeted."""
+    manifest = bundle.manifest.model_copy(update={"widest_layer": widest})
+    encoder, found = Encoder(replace(bundle, manifest=manifest)), list[int]()
+    run = encoder._core.run
+
+    def counted(outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found.append(inputs["p2v/codes"].shape[1])
+        return run(outputs, inputs)
+
+    monkeypatch.setattr(encoder._core, "run", counted)
+    encoder.transform(table.slice(0, 300))
+    assert max(found) == min(rows, 300)
