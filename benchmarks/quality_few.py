@@ -1,0 +1,78 @@
+"""Few labels: probes that learn from one in a hundred, drawn again and again."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from quality_probes import PROBES
+
+from training.baselines import Matrix
+from training.probes import answer
+from training.rows import Target
+from training.scoring import resample, score
+
+SHARE = 0.01
+DRAWS = 20
+LEAST = 5  # labels of each class
+FEW_PROBES = ("linear", "kNN", "trees")
+
+Indices = npt.NDArray[np.int64]
+
+
+def few_labels(
+    train: Matrix,
+    test: Matrix,
+    goal: Target,
+    *,
+    all_rows: int,
+    resamples: int,
+    probes: tuple[str, ...],
+) -> dict[str, list[float]]:
+    """Scores of probes that see `SHARE` of the labels of a table of `all_rows` rows.
+
+    By probe, [1 + resamples]: first the mean over `DRAWS`, then that mean under resampled draws
+    and test rows. Equal arguments but `train` and `test` get equal draws and resamples, so that two
+    representations can be compared in pairs. Empty where a class has under `LEAST` labels.
+    """
+    counts = wanted(goal, all_rows=all_rows)
+    if goal.task == "numbers" or counts.min() < LEAST:
+        return {}
+    draws = [draw(goal, counts, seed=seed) for seed in range(DRAWS)]
+    weights = resample(len(goal.test), resamples=resamples)
+    again = np.random.default_rng(0).integers(DRAWS, size=(DRAWS, 1 + resamples))
+    again[:, 0] = np.arange(DRAWS)
+    found: dict[str, list[float]] = {}
+    for name in probes:
+        scores = np.array(
+            [
+                score(
+                    goal.task,
+                    goal.test,
+                    answer(
+                        PROBES[name], train[rows], goal.train[rows], test,
+                        task=goal.task, classes=len(goal.classes),
+                    ).predicted,
+                    weights,
+                )
+                for rows in draws
+            ]
+        )  # fmt: skip
+        means = np.take_along_axis(scores, again, axis=0).mean(axis=0)
+        found[name] = [round(float(mean), 5) for mean in means]
+    return found
+
+
+def wanted(goal: Target, *, all_rows: int) -> Indices:
+    """Labels of each class that a draw holds, [classes]."""
+    shares = np.bincount(goal.train, minlength=len(goal.classes)) / len(goal.train)
+    return np.floor(SHARE * all_rows * shares + 1e-9).astype(np.int64)
+
+
+def draw(goal: Target, counts: Indices, *, seed: int) -> Indices:
+    """Rows of one draw, `counts` of each class, ascending."""
+    random = np.random.default_rng(seed)
+    parts = [
+        random.permutation(np.flatnonzero(goal.train == which))[:count]
+        for which, count in enumerate(counts)
+    ]
+    return np.sort(np.concatenate(parts))
