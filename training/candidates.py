@@ -15,7 +15,7 @@ from pipeline.prologue import Prepared
 from training.autoencoder import Autoencoder
 from training.conditions import conditioned
 from training.corruption import UNKNOWN
-from training.fine_tuning import FineTuning
+from training.fine_tuning import Decoding, FineTuning
 from training.layout import Layout
 from training.loop import to_rows, train
 from training.matrix import TRAIN, Matrix, cut
@@ -26,6 +26,9 @@ from training.spec import EncoderSpec, TrainingConfig
 
 ROWS_PER_RUN = 8192
 KNOT_ROWS = 20_000
+DECODER_SHARE, DECODER_SPEED = 0.25, 5.0
+"""Steps and learning rate of a decoder that learns alone, of those of the whole network."""
+
 LOOKS = 4
 """Looks of a run that learns from labels to one of any other."""
 
@@ -96,10 +99,23 @@ def make(
             config=_often(_share(config, 0.5)),
             seed=seed,
             labelled=True,
-            state_path=None if state_path is None else state_path.with_suffix(".tuned.safetensors"),
+            state_path=_beside(state_path, "tuned"),
             progress=progress,
         )
         history["fine_tuning"] = curve.to_json()
+        history["seconds"] += curve.seconds
+    if joint or tuned:
+        faster = {"learning_rate": DECODER_SPEED * config.learning_rate}
+        curve = train(
+            Decoding(model),
+            matrix,
+            name=f"decoder of {spec.recipe}",
+            schedule=spec.schedule,
+            config=_share(config.model_copy(update=faster), DECODER_SHARE),
+            seed=seed,
+            state_path=_beside(state_path, "decoder"),
+            progress=progress,
+        )
         history["seconds"] += curve.seconds
     settle_unseen(model, moments)
     model.eval()
@@ -112,6 +128,10 @@ def make(
 def _share(config: TrainingConfig, share: float) -> TrainingConfig:
     """`config` with a share of its steps."""
     return config.model_copy(update={"steps": max(1, round(config.steps * share))})
+
+
+def _beside(state_path: Path | None, name: str) -> Path | None:
+    return None if state_path is None else state_path.with_suffix(f".{name}.safetensors")
 
 
 def _often(config: TrainingConfig) -> TrainingConfig:

@@ -1,4 +1,8 @@
-"""The second half of a run that learns from labels last: the encoder is bent to what they ask."""
+"""What follows the first run of a model that learns from labels: fine-tuning, and its decoder.
+
+A run with labels ends with the weights that its heads like best, mostly early ones, for which the
+decoder has not learnt much; so it learns on, alone.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,33 @@ class FineTuning(nn.Module):
         parameters = model.parameters_of(codes.mean(0).detach(), condition)
         missed: Tensor = model.likelihood.loss(parameters, rows)
         return model.targets.loss(codes, labels) + missed
+
+    def terms(
+        self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
+    ) -> dict[str, Tensor]:
+        """Nothing but the loss."""
+        return {"loss": self.loss(rows, labels, generator=generator, progress=progress)}
+
+
+class Decoding(nn.Module):
+    """The decoder of `model` alone, learning to give rows back from the code as it is."""
+
+    def __init__(self, model: Autoencoder):
+        super().__init__()
+        self.decoder = model.decoder
+        self._model = (model,)  # in a tuple, so that the encoder is not trained
+
+    def loss(
+        self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
+    ) -> Tensor:
+        """Reconstruction loss, a scalar: about 1 when nothing is known of a row."""
+        model = self._model[0]
+        with torch.no_grad():
+            code = model.raw_code(*model.corruptor(rows, generator))
+        missed: Tensor = model.likelihood.loss(
+            model.parameters_of(code, model.condition_of(rows, labels)), rows
+        )
+        return missed
 
     def terms(
         self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
