@@ -25,14 +25,15 @@ class KilledError(Exception):
 
 
 class KillAfter:
-    def __init__(self, steps):
+    def __init__(self, steps=10**9):
         self.steps = itertools.count(1 - steps)
-        self.started = []
+        self.started, self.made = [], 0
 
     def start(self, what, total):
         self.started.append((what, total))
 
     def advance(self, n, **figures):
+        self.made += n if figures else 0
         if n and figures and next(self.steps) == 0:
             raise KilledError
 
@@ -150,8 +151,9 @@ def test_a_run_killed_in_a_layer_goes_on_there(rows, pretrained, tmp_path, steps
     state = tmp_path / "state.safetensors"
     with pytest.raises(KilledError):
         pretrain(network(rows), rows, state_path=state, progress=KillAfter(steps))
-    resumed = network(rows)
-    curves = pretrain(resumed, rows, state_path=state)
+    resumed, progress = network(rows), KillAfter()
+    curves = pretrain(resumed, rows, state_path=state, progress=progress)
+    assert progress.made == 3 * STEPS - (steps - 1) // 10 * 10  # from the last checkpoint
     for name, tensor in pretrained[1].state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     for one, other in zip(curves, pretrained[2], strict=True):

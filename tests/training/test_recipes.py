@@ -24,13 +24,15 @@ class KilledError(Exception):
 class KillAfter:
     """A progress that ends the run after some steps, as kill -9 would."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int = 10**9):
         self.steps = itertools.count(1 - steps)
+        self.made = 0
 
     def start(self, what, total):
         pass
 
     def advance(self, n, **figures):
+        self.made += n if figures else 0
         if n and next(self.steps) == 0:
             raise KilledError
 
@@ -130,7 +132,9 @@ def test_a_killed_run_ends_like_one_that_was_not(rows, made, tmp_path):
     state = tmp_path / "state.safetensors"
     with pytest.raises(KilledError):
         build(rows, recipe, state_path=state, progress=KillAfter(75))
-    resumed = build(rows, recipe, state_path=state)[0]
+    progress = KillAfter()
+    resumed = build(rows, recipe, state_path=state, progress=progress)[0]
+    assert progress.made == CONFIG.steps / 2
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
