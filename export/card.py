@@ -103,4 +103,6 @@ _LIMITS = """\
 - Values never seen in training count as unknown; numbers far outside are clipped. Watch for drift.
 - Vectors of two bundles do not mix. Other runtime versions may differ in the last bits.
 - A vector can reveal much of its row (`decoder.onnx` shows it): guard it as you guard the table.
-- Biases of the training rows stay in their vectors."""
+- Rows drawn from it (`parquet2vec generate`) have the table's own values and shares: they are not
+  anonymous, and how well columns hang together in them is to be measured (`--compare`).
+- Biases of the training rows stay in their vectors, and in drawn rows."""
