@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,9 @@ import pyarrow as pa
 
 from pipeline.bundle import Bundle, Manifest
 from pipeline.encoder import Encoder
-from pipeline.errors import BundleError, DataError, SchemaError
+from pipeline.errors import DataError, SchemaError
 from pipeline.feed import feed
+from pipeline.fitted import open_prologue
 from pipeline.progress import Progress, Silent
 from pipeline.prologue import Prologue
 from pipeline.runtime import Session
@@ -130,21 +130,6 @@ def conditions_of(table: pa.Table, manifest: Manifest) -> dict[str, Raw]:
     }
     given = [column.model_copy(update={"role": "condition"}) for column in found]
     return feed(pa.table(told), FeatureSchema(columns=tuple(given))) if told else {}
-
-
-def open_prologue(bundle: Bundle) -> Prologue:
-    """The fitted preprocessing that a bundle was trained with.
-
-    Raises:
-        BundleError: if ``spec.json`` does not describe one.
-    """
-    try:
-        return Prologue.from_json(json.loads(bundle.read("spec.json"))["prologue"])
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise BundleError(
-            f"{bundle.path}/spec.json must describe a prologue, found something else; "
-            "do not use this bundle, and ask where it comes from"
-        ) from None
 
 
 def prepared_matrix(prologue: Prologue, table: pa.Table) -> Matrix:
