@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,15 @@ PROJECTION = 64
 
 START_LOG_VARIANCE = -2.0
 """Of a gaussian code before training: narrow, so that the decoder sees the rows from the start."""
+
+
+Partners = Callable[[Rows, torch.Generator], Rows]
+"""Gives the rows that the contrastive loss brings together with some rows, in order."""
+
+
+def itself(rows: Rows, generator: torch.Generator) -> Rows:
+    """The rows as they are: every row is its own partner."""
+    return rows
 
 
 class _Encoding(NamedTuple):
@@ -97,6 +107,7 @@ class Autoencoder(nn.Module):
         outputs = self.likelihood.parameters_per_row
         self.decoder = DECODERS[spec.decoder](layout, spec, told, outputs, generator)
         self.head = dense(spec.dim, (PROJECTION,), PROJECTION, generator) if spec.contrast else None
+        self.partners: Partners = itself
         self.targets = Targets(spec.heads, spec.dim, generator) if spec.heads else None
         self.corruptor = Corruptor(
             layout, spec.corruption, rate=spec.corruption_rate, unknown_rate=spec.unknown_rate
@@ -219,10 +230,10 @@ class Autoencoder(nn.Module):
 
         `labels` [N, L] float64 are NaN where null; `progress` is the share of the run that is done.
 
-        With a contrast weight, two corruptions of each row are encoded and must recognise each
-        other among the batch (InfoNCE; SCARF, arXiv 2106.15147, equation 1). With a gaussian code
-        the loss is the negative evidence lower bound, in nats per row (Kingma & Welling 2014),
-        with the KL weight, warm-up and free bits of the spec.
+        With a contrast weight, two corruptions of each row, or of the row and one like it, are
+        encoded and must recognise each other among the batch (InfoNCE; SCARF, arXiv 2106.15147).
+        With a gaussian code the loss is the negative evidence lower bound, in nats per row (Kingma
+        & Welling 2014), with the KL weight, warm-up and free bits of the spec.
 
         A model that learns from labels adds what its heads lose (`Targets.loss`); in eval mode,
         where a run is judged, that alone counts, on clean rows, wherever there is a label.
@@ -236,7 +247,8 @@ class Autoencoder(nn.Module):
         joint = self.targets if self.spec.target == "joint" else None
         if joint is not None and not self.training and bool(torch.isfinite(labels).any()):
             return {"loss": joint.loss(self.raw_code(*rows)[None], labels)}
-        noisy = [self.corruptor(rows, generator) for _ in range(2 if self.head else 1)]
+        seen = [rows] if self.head is None else [rows, self.partners(rows, generator)]
+        noisy = [self.corruptor(some, generator) for some in seen]
         encoded = self._encoded(Rows(*map(torch.cat, zip(*noisy, strict=True))), generator)
         count = len(rows.codes)
         condition = self.condition_of(rows, labels)
@@ -255,7 +267,9 @@ class Autoencoder(nn.Module):
         if terms:
             terms |= {"reconstruction": missed, "negative_elbo": missed + terms["kl"]}
         if self.head is not None:
-            loss = loss + self.spec.contrast * self._contrast(self.head(encoded.mean))
+            loss = loss + self.spec.contrast * self._contrast(
+                F.normalize(self.head(encoded.mean), dim=1)
+            )
         if joint is not None:
             own = encoded.mean[None] if encoded.members is None else encoded.members
             loss = loss + self.spec.target_weight * joint.loss(own[:, :count], labels)
@@ -283,10 +297,12 @@ class Autoencoder(nn.Module):
         return spread
 
     def _contrast(self, projected: Tensor) -> Tensor:
-        first, second = F.normalize(projected, dim=1).chunk(2)
-        likeness = first @ second.T / self.spec.temperature
-        true = torch.arange(len(likeness))
-        return 0.5 * (F.cross_entropy(likeness, true) + F.cross_entropy(likeness.T, true))
+        """Normalised temperature-scaled cross entropy (SimCLR, arXiv 2002.05709, equation 1)."""
+        turned = F.normalize(projected, dim=1)
+        likeness = turned @ turned.T / self.spec.temperature
+        likeness = likeness.masked_fill(torch.eye(len(likeness), dtype=torch.bool), -torch.inf)
+        true = torch.arange(len(likeness)).roll(len(likeness) // 2)
+        return F.cross_entropy(likeness, true)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

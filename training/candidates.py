@@ -12,13 +12,14 @@ import torch
 
 from pipeline.progress import Progress
 from pipeline.prologue import Prepared
-from training.autoencoder import Autoencoder
+from training.autoencoder import Autoencoder, itself
 from training.conditions import conditioned
 from training.corruption import UNKNOWN
 from training.fine_tuning import Decoding, FineTuning
 from training.layout import Layout
 from training.loop import to_rows, train
 from training.matrix import TRAIN, Matrix, cut
+from training.neighbours import Neighbours
 from training.pretraining import PRETRAININGS, split_steps
 from training.principal import Moments, balance, components, count_codes, install
 from training.screening import unit_gates
@@ -63,6 +64,8 @@ def make(
         found = components(moments, layout, dim=spec.dim, reads="standardised")
         install(model, moments, found)
     model.knots.fit(matrix.take(matrix.sample(TRAIN, limit=KNOT_ROWS)).ranked)
+    if spec.positives == "neighbours":
+        model.partners = Neighbours.of(matrix, layout, moments).partners
     history: dict[str, Any] = {}
     layers: list[dict[str, Any]] = []
     if (pretrain := PRETRAININGS[spec.pretraining]) is not None:
@@ -117,6 +120,7 @@ def make(
             progress=progress,
         )
         history["seconds"] += curve.seconds
+    model.partners = itself
     settle_unseen(model, moments)
     model.eval()
     calibrate(model, matrix)

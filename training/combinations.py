@@ -45,6 +45,7 @@ IDLE: dict[str, tuple[str, object]] = {
     "decoder_hidden": ("decoder", "linear"),
     "corruption_rate": ("corruption", "none"),
     "temperature": ("contrast", 0),
+    "positives": ("contrast", 0),
     "penalty_weight": ("penalty", "none"),
     "layer_corruption": ("pretraining", "none"),
     "kl_weight": ("latent", "point"),

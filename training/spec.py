@@ -24,6 +24,7 @@ Penalty = Literal["none", "kl", "l1"]
 Pretraining = Literal["none", "greedy"]
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Target = Literal["none", "joint", "fine_tuned"]
+Positives = Literal["self", "neighbours"]
 Widths = tuple[Annotated[int, Field(ge=1)], ...]
 
 
@@ -115,6 +116,9 @@ class Choices(Config):
         default=0.0, ge=0, description="Weight of InfoNCE between two corruptions of a row."
     )
     temperature: float = Field(default=0.3, gt=0, description="Temperature of InfoNCE.")
+    positives: Positives = Field(
+        default="self", description="What InfoNCE pairs a row with: itself, or a row like it."
+    )
     penalty: Penalty = Field(default="none", description="Penalty on the layer before the code.")
     penalty_weight: float = Field(default=0.0, ge=0, description="Weight of the penalty.")
     target_activation: float = Field(
