@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-MOST_FEATURES = 2048
+MOST_FEATURES = 1024
 """Piecewise-linear features over all columns: wide tables get fewer for each, or none."""
 
 FIRST, LEAST_INTERVAL = 0.01, 1e-3

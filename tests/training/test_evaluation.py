@@ -16,9 +16,11 @@ from training.comparison import Model, Sample, compare
 from training.evaluation import evaluate
 from training.fit import fit
 from training.health import latent_health
+from training.leakage import PREFIX
 from training.rows import Drawn, draw, target
 from training.scoring import resample, roc_auc, score, standard_error
 from training.spec import TrainingJob
+from training.verdict import judge
 
 ROWS = 1500
 
@@ -215,6 +217,36 @@ def test_a_code_worse_than_pca_is_advised_against():
     found = judged(lambda x: x[:, 1:3] * [1, 0], train=labelled[0], test=labelled[1])
     assert found.verdict.kind in ("pca_is_better", "raw_is_better")
     assert found.lead("PCA").points < -10
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (
+            {"label": 700},
+            "made for “label”: the encoder learnt from 700 labelled rows, none of them",
+        ),
+        ({"other": 700}, "made for “other”, not for “label”, which the encoder never saw"),
+        ({}, None),
+    ],
+)
+def test_the_verdict_says_what_a_code_was_made_for(found, labels, says):
+    text = judge(found.model_copy(update={"learnt_from": labels})).text
+    assert ("The code was made for" in text) is (says is not None)
+    assert says is None or says in text
+
+
+def test_the_verdict_points_at_signs_of_leakage(found):
+    assert not any(note.startswith(PREFIX) for note in found.notes)
+    assert "signs of leakage" not in found.verdict.text
+    suspected = found.model_copy(update={"notes": (PREFIX + "equal rows.",)})
+    assert "There are signs of leakage" in judge(suspected).text
+
+
+def test_test_rows_that_are_training_rows_are_noted():
+    table = make_table()
+    notes = judged(knowing, train=table, test=table).notes
+    assert any(note.startswith(f"{PREFIX}100% of the test rows") for note in notes)
 
 
 def test_a_number_is_predicted_by_regression():
