@@ -15,9 +15,11 @@ from export.conditions import condition_model, told_columns
 from export.models import build
 from export.runtime import Runtime
 from export.verify import verify
-from pipeline.errors import ParityError
+from pipeline.audit import audit
+from pipeline.errors import BundleError, ParityError
 from pipeline.feed import NULL_INT
 from pipeline.schema import Column, FeatureSchema
+from pipeline.signatures import signature
 from pipeline.transforms import Classes
 from training.checkpoint import Checkpoint
 from training.fit import fit
@@ -77,6 +79,23 @@ def test_a_decoder_that_swaps_two_classes_is_caught(told, files):
     keys[0], keys[1] = keys[1], keys[0]
     with pytest.raises(ParityError, match=r"decoder.onnx against torch, .* codes"):
         verify(files | {"decoder.onnx": model.SerializeToString(deterministic=True)}, told)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"role": "ignore"}, "input 'ciudad', which the schema does not have"),
+        ({"kind": "number", "type": "double"}, "input 'ciudad' as string"),
+    ],
+    ids=["ignored", "number"],
+)
+def test_a_decoder_may_only_be_told_a_label_as_the_schema_has_it(told, files, change, said):
+    columns = [
+        one.model_copy(update=change if one.name == "ciudad" else {}) for one in told.schema.columns
+    ]
+    required = signature("decoder.onnx", FeatureSchema(columns=tuple(columns)), dim=3)
+    with pytest.raises(BundleError, match=said):
+        audit(files["decoder.onnx"], required, where="decoder.onnx")
 
 
 def lookup_of(told: Checkpoint, classes: Classes, type_: str) -> Runtime:

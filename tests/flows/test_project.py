@@ -118,6 +118,6 @@ def test_a_cluster_without_the_runner_dask_is_a_wrong_usage(tmp_path: Path) -> N
 
 def test_the_project_file_of_the_documentation_is_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
-    example = page.split("```toml\n")[1].split("```")[0]
+    example = page.split("## Project file")[1].split("```toml\n")[1].split("```")[0]
     job = refresh_job(written(tmp_path, example))
     assert job.train.columns["terminal"].kind == "category"
