@@ -85,9 +85,10 @@ $(PEERS)/installed: benchmarks/peers.txt benchmarks/peers-cluster.txt | $(STAMP)
 SCALE  ?= 0.2
 ROUNDS ?= 3
 bench: export PYTHONSAFEPATH :=
-bench: $(PEERS)/installed  ## throughput; SCALE=1 ROUNDS=5 in full; TABLES=FOLDER adds the quality of embeddings
+bench: $(PEERS)/installed  ## throughput; SCALE=1 ROUNDS=5 in full; TABLES=FOLDER adds the quality of embeddings, MNIST=FOLDER the anchors
 	$(BIN)/python benchmarks/throughput.py --scale $(SCALE) --rounds $(ROUNDS) --out build/benchmarks
 	$(if $(TABLES),$(BIN)/python benchmarks/quality.py $(TABLES) --out build/benchmarks)
+	$(if $(MNIST),$(BIN)/python benchmarks/classics.py $(MNIST) --out build/benchmarks)
 
 # Versions already in the lock are kept where they still fit; LOCK_FLAGS=--upgrade takes the newest.
 # A torch that is not the CPU build would bring gigabytes of CUDA to everybody: refused. Its hash is

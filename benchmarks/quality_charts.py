@@ -117,6 +117,7 @@ def draw_time(results: Results, path: Path) -> None:
                 xytext=(1, 0), textcoords="offset points",
             )  # fmt: skip
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g} ×")
     axes.axvline(1, color="#333333", lw=0.8)
     axes.axvline(10, color="#333333", lw=0.8, ls=":")
     names = [f"{table} ({results.facts[table].raw_columns:,} columns)" for table in order]

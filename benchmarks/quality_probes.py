@@ -36,7 +36,9 @@ def _network(task: Task, classes: int, seed: int) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     model = MLPRegressor if task == "numbers" else MLPClassifier
-    network = model((HIDDEN_UNITS,), batch_size=128, max_iter=EPOCHS, random_state=seed)
+    network = model(
+        hidden_layer_sizes=(HIDDEN_UNITS,), batch_size=128, max_iter=EPOCHS, random_state=seed
+    )
     return make_pipeline(StandardScaler(), network)
 
 
