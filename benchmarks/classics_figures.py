@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
@@ -14,7 +13,7 @@ from training.autoencoder import Autoencoder
 from training.candidates import embed_rows
 from training.conditions import Condition
 from training.corruption import Rows
-from training.latents import draw
+from training.importance import log_likelihood
 from training.loop import to_rows
 from training.matrix import TRAIN
 
@@ -43,33 +42,11 @@ def stacked_error(model: Autoencoder, images: Images) -> float:
 
 
 def importance_nats(model: Autoencoder, images: Images) -> float:
-    """Negative log likelihood of a test image in nats, by importance sampling: the mean.
-
-    log p(x) is about log mean p(x | z) p(z) / q(z | x) over samples z of q, and is not above it in
-    expectation (Burda et al. 2016, arXiv 1509.00519, equation 8).
-    """
+    """Negative log likelihood of a test image in nats, by importance sampling: the mean."""
     rows = to_rows(images.prepared(images.test[:IMAGES]))
     generator = torch.Generator()
     generator.manual_seed(0)
-    with torch.no_grad():
-        found = [log_likelihood(model, _one(rows, at), generator) for at in range(IMAGES)]
-    return -sum(found) / len(found)
-
-
-def log_likelihood(model: Autoencoder, row: Rows, generator: torch.Generator) -> float:
-    """The importance estimate for one row, nats."""
-    mean, log_variance = (part.expand(SAMPLES, -1) for part in model.posterior(row))
-    code = draw(mean, log_variance, generator)
-    own = -0.5 * (((code - mean).square() / log_variance.exp()) + log_variance).sum(1)
-    prior = -0.5 * code.square().sum(1)
-    many = Rows(*(part.expand(SAMPLES, -1) for part in row))
-    given = model.likelihood.log_likelihood(model.parameters_of(code, None), many)  # type: ignore[operator]
-    weights = (given + prior - own).double()
-    return float(torch.logsumexp(weights, 0) - math.log(SAMPLES))
-
-
-def _one(rows: Rows, at: int) -> Rows:
-    return Rows(*(part[at : at + 1] for part in rows))
+    return -float(log_likelihood(model, rows, samples=SAMPLES, generator=generator).mean())
 
 
 def digits_recognised(model: Autoencoder, images: Images) -> float:
