@@ -5,6 +5,7 @@ Plain ``.npy`` files, memory-mapped, so that training never needs the table in m
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,17 @@ class Matrix:
         rows = self.where(split)
         for start in range(0, len(rows), rows_per_block):
             yield self.take(rows[start : start + rows_per_block])
+            self.forget()
+
+    def forget(self) -> None:
+        """Give back the memory of what was read; the system may still have it in its cache.
+
+        Pages of a mapped file count as memory of the process, until it has all of the file.
+        """
+        for name in self.__dataclass_fields__:
+            mapped = getattr(self, name).base
+            if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def labelled(self, rows: Indices) -> npt.NDArray[np.bool_]:
         """Which of some rows have a label or more, bool [n]."""
@@ -219,7 +231,9 @@ class Shuffled:
             starts = order[:, None] * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK)
             places = starts[starts < len(self._rows)]
             rows = np.random.default_rng([self._seed, epoch, group]).permutation(self._rows[places])
+            self._held = None  # so that only one group is in memory at a time
             self._held, self._group = self._matrix.batch(rows), (epoch, group)
+            self._matrix.forget()
         return self._held
 
     def _order(self, epoch: int) -> Indices:

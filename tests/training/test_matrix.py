@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,22 @@ def test_labels_stay_with_their_rows(tmp_path):
     for step in (0, 326, 327, 1000):  # 327 takes from two groups of blocks
         batch = batches.batch(step)
         assert np.array_equal(batch.labels[:, 0], batch.rows.codes[:, 0])
+
+
+def mapped_bytes() -> int:
+    """Resident bytes of this process that belong to files."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("RssFile:")[1].split()[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what is mapped")
+def test_a_matrix_that_was_read_does_not_stay_in_memory(tmp_path):
+    write(tmp_path, rows=70_000, numbers=250)  # 70 MB
+    matrix = Matrix.open(tmp_path)
+    before = mapped_bytes()
+    for _ in matrix.blocks(0):
+        pass
+    batches = Shuffled(matrix, rows_per_batch=2_000, seed=1)
+    for step in range(batches.batches_per_epoch):
+        batches.batch(step)
+    assert mapped_bytes() - before < 20e6
