@@ -41,6 +41,7 @@ from training.recipes import (
     AUTO,
     CANDIDATES,
     TARGET_CANDIDATES,
+    UNLABELLED_CANDIDATES,
     aware,
     check_labels,
     check_recipe,
@@ -166,12 +167,13 @@ def learn(
 ) -> tuple[EncoderSpec, Autoencoder, dict[str, Any], dict[str, Any]]:
     """Train `recipe` on a matrix: the spec, the model, the history and the selection.
 
-    With ``auto`` all of `CANDIDATES` are trained and the best is kept; its training needs no
-    source, so that an estimator can use it on rows in memory. With `heads` the encoder learns from
-    the labels of the matrix, and ``auto`` means `TARGET_CANDIDATES`.
+    With ``auto`` all of `CANDIDATES` are trained and the best is kept, or `UNLABELLED_CANDIDATES`
+    without a label to choose by; its training needs no source, so that an estimator can use it on
+    rows in memory. With `heads` the encoder learns from the labels of the matrix, and ``auto``
+    means `TARGET_CANDIDATES`.
     """
     width = dim or default_dim(layout.width)
-    every = TARGET_CANDIDATES if heads else CANDIDATES
+    every = TARGET_CANDIDATES if heads else CANDIDATES if label else UNLABELLED_CANDIDATES
     names = every if recipe == AUTO else (recipe,)
     moments = training_moments(matrix, layout)
     models, history = {}, {}

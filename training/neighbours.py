@@ -23,6 +23,7 @@ from training.principal import Moments, components
 POOL_ROWS, POOL_BYTES = 16_384, 64 * 2**20
 DRAWN_SHARE, FEWEST_DRAWN, MOST_DRAWN = 0.1, 16, 2048
 DIRECTIONS = 30
+OWN_SHARE = 0.5
 SAME = 1e-5
 """Squared distance, as a share of the mean square of the keys, up to which rows are one and the
 same."""
@@ -64,10 +65,18 @@ class Neighbours(nn.Module):
         return rows.numeric @ self.dense + self.hot[rows.codes + self.offsets].sum(1) - self.centre
 
     def partners(self, rows: Rows, generator: torch.Generator) -> Rows:
-        """A row like each of `rows` and not the same, in order."""
+        """For each of `rows`, in order, half the time a row like it, else the row itself.
+
+        Neighbours alone blur what tells two of them apart; rows alone tell nothing of groups.
+        """
         drawn = torch.randint(len(self.places), (self.drawn,), generator=generator)
         there = self.places[drawn]
         here = self.place(rows)
         apart = here.square().sum(1, keepdim=True) + there.square().sum(1) - 2 * here @ there.T
         nearest = drawn[apart.masked_fill(apart <= self.same, torch.inf).argmin(1)]
-        return Rows(*(part[nearest] for part in self.pool))
+        alone = torch.rand((len(here), 1), generator=generator) < OWN_SHARE
+        found = (
+            torch.where(alone, own, part[nearest])
+            for own, part in zip(rows, self.pool, strict=True)
+        )
+        return Rows(*found)

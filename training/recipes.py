@@ -214,4 +214,7 @@ TARGET_CANDIDATES = ("linear", "supervised")
 """What ``auto`` compares when the encoder may learn from labels."""
 
 CANDIDATES = ("linear", "denoising", "joint")
-"""What ``auto`` trains and compares; the first is kept unless another is clearly better."""
+"""What ``auto`` compares by a label's probe; the first is kept unless another is clearly better."""
+
+UNLABELLED_CANDIDATES = ("joint", "linear")
+"""What ``auto`` compares by hidden columns; likewise."""

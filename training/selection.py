@@ -1,7 +1,7 @@
 """The choice between candidates: by the label's probe, or by columns hidden from the encoder.
 
-Measured on validation rows. The first candidate (`linear`) is kept unless another is ahead by more
-than the standard error of their paired difference asks for, so that noise does not decide.
+Measured on validation rows. The first candidate is kept unless another is ahead by more than the
+standard error of their paired difference asks for, so that noise does not decide.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ HIDDEN_ROWS = 4_000
 FOLDS = 3
 LEAST_HIDDEN_LEAD = 0.01  # hidden columns only stand in for a label that is not known yet
 MOST_HIDDEN = 16
+LEAST_EXPLAINED = 0.02
+"""Variance below which no column tells of another: there is nothing that a network could learn."""
+
+SAFE = "linear"
+HIDDEN = "variance explained of columns hidden from the encoder"
 RIDGE = 1.0
 SURE, STEADY_ROWS = 0.01, 600
 """Up to this standard error, and from so many rows, evidence is taken as it is: `needed_lead`."""
@@ -70,6 +75,8 @@ def select(
         needed = max(found.least, needed_lead(found.errors[name], rows=found.rows))
         if lead > needed and name not in found.refuted and value > found.scores[winner]:
             winner = name
+    if found.criterion == HIDDEN and max(found.scores.values()) < LEAST_EXPLAINED:
+        winner = SAFE if SAFE in models else winner
     return {
         "criterion": found.criterion,
         "scores": {name: round(value, 5) for name, value in found.scores.items()},
@@ -153,8 +160,7 @@ def by_hidden_columns(models: Models, matrix: Matrix) -> Leads:
         units = _hidden_units(model.layout, test)
         errors = [_unexplained(model, unit, train, test) for unit in units]
         lines[candidate] = 1 - weights @ np.mean(errors, axis=0)
-    criterion = "variance explained of columns hidden from the encoder"
-    return replace(_leads(criterion, lines, rows=len(test.codes)), least=LEAST_HIDDEN_LEAD)
+    return replace(_leads(HIDDEN, lines, rows=len(test.codes)), least=LEAST_HIDDEN_LEAD)
 
 
 def _leads(criterion: str, lines: dict[str, Floats], *, rows: int) -> Leads:
@@ -189,8 +195,11 @@ def _unexplained(model: Autoencoder, unit: int, train: Prepared, test: Prepared)
     inputs = np.concatenate([hidden[0], np.ones((len(hidden[0]), 1))], axis=1).astype(np.float64)
     normal = inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1])
     coefficients = np.linalg.solve(normal, inputs.T @ goals[0])
-    predicted = hidden[1] @ coefficients[:-1] + coefficients[-1]
-    spread = max(float(goals[1].var(axis=0).sum()), 1e-9)
+    # Rows of another time may lie far from all that was seen, and one column would decide alone.
+    predicted = np.clip(
+        hidden[1] @ coefficients[:-1] + coefficients[-1], goals[0].min(axis=0), goals[0].max(axis=0)
+    )
+    spread = max(float(part.var(axis=0).sum()) for part in goals)
     missed: Floats = ((goals[1] - predicted) ** 2).sum(axis=1) / spread
     return missed
 

@@ -117,7 +117,8 @@ class Choices(Config):
     )
     temperature: float = Field(default=0.3, gt=0, description="Temperature of InfoNCE.")
     positives: Positives = Field(
-        default="self", description="What InfoNCE pairs a row with: itself, or a row like it."
+        default="self",
+        description="What InfoNCE pairs a row with: itself, or half the time one like it.",
     )
     penalty: Penalty = Field(default="none", description="Penalty on the layer before the code.")
     penalty_weight: float = Field(default=0.0, ge=0, description="Weight of the penalty.")

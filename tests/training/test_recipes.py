@@ -10,7 +10,13 @@ import torch
 
 from pipeline.errors import ConfigError
 from training.candidates import embed_rows, make
-from training.recipes import CANDIDATES, RECIPES, check_recipe, concrete
+from training.recipes import (
+    CANDIDATES,
+    RECIPES,
+    UNLABELLED_CANDIDATES,
+    check_recipe,
+    concrete,
+)
 from training.spec import NetworkConfig, TrainingConfig, TrainingJob
 
 CONFIG = TrainingConfig(steps=120, rows_per_batch=64, evaluate_every=30, checkpoint_every=30)
@@ -176,7 +182,7 @@ def test_a_job_that_was_written_and_read_asks_for_the_same_network():
 
 def test_auto_starts_from_linear():
     assert CANDIDATES[0] == "linear"
-    assert set(CANDIDATES) <= set(RECIPES)
+    assert {*CANDIDATES, *UNLABELLED_CANDIDATES} <= set(RECIPES)
 
 
 def test_an_unknown_recipe_is_refused_by_name():
