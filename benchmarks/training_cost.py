@@ -123,8 +123,8 @@ def write_report(found: dict[str, Any], out: Path) -> None:
 
 
 PEERS = [
-    "Not measured: pytorch_tabular 1.2.0 (needs pytorch-lightning beside torch), row2vec 0.1.0 "
-    "(needs TensorFlow, a download of over half a gigabyte)."
+    "Not measured: pytorch_tabular 1.2.0, which needs pytorch-lightning beside torch, and "
+    + "row2vec 0.1.0, which needs TensorFlow, a download of over half a gigabyte."
 ]
 
 
