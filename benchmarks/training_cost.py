@@ -122,10 +122,10 @@ def write_report(found: dict[str, Any], out: Path) -> None:
     (out / "training-cost.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-PEERS = [
-    "Not measured: pytorch_tabular 1.2.0, which needs pytorch-lightning beside torch, and "
-    + "row2vec 0.1.0, which needs TensorFlow, a download of over half a gigabyte."
-]
+PEERS = """\
+Not measured: pytorch_tabular 1.2.0, which needs pytorch-lightning beside torch, and row2vec 0.1.0,
+which needs TensorFlow, a download of over half a gigabyte.
+""".splitlines()
 
 
 def main() -> None:
