@@ -126,7 +126,7 @@ class Table:
 
     def raw(self) -> dict[str, Matrix]:
         """The raw baseline's matrix of both parts, float32 [rows, columns]."""
-        return {part: np.load(self.work / f"{part}.npy") for part in _CAPS}
+        return {part: np.load(self.work / f"{part}.npy", allow_pickle=False) for part in _CAPS}
 
     def _draw(self, part: str, cap: int) -> pa.Table:
         source = open_source(str(self.source / f"{part}.parquet"))
