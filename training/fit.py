@@ -41,11 +41,11 @@ from training.recipes import (
     AUTO,
     CANDIDATES,
     TARGET_CANDIDATES,
-    UNLABELLED_CANDIDATES,
     aware,
     check_labels,
     check_recipe,
     concrete,
+    unlabelled_candidates,
 )
 from training.selection import select
 from training.spec import (
@@ -167,14 +167,13 @@ def learn(
 ) -> tuple[EncoderSpec, Autoencoder, dict[str, Any], dict[str, Any]]:
     """Train `recipe` on a matrix: the spec, the model, the history and the selection.
 
-    With ``auto`` all of `CANDIDATES` are trained and the best is kept, or `UNLABELLED_CANDIDATES`
+    With ``auto`` all of `CANDIDATES` are trained and the best is kept, or `unlabelled_candidates`
     without a label to choose by; its training needs no source, so that an estimator can use it on
     rows in memory. With `heads` the encoder learns from the labels of the matrix, and ``auto``
     means `TARGET_CANDIDATES`.
     """
     width = dim or default_dim(layout.width)
-    every = TARGET_CANDIDATES if heads else CANDIDATES if label else UNLABELLED_CANDIDATES
-    names = every if recipe == AUTO else (recipe,)
+    names = _candidates(layout, label=label, heads=heads) if recipe == AUTO else (recipe,)
     moments = training_moments(matrix, layout)
     models, history = {}, {}
     for name in names:
@@ -194,6 +193,12 @@ def learn(
         selection = select(models, matrix, label=label, text=text)
     winner = models[selection["winner"]]
     return winner.spec, winner, history, selection
+
+
+def _candidates(layout: Layout, *, label: str | None, heads: tuple[Head, ...]) -> tuple[str, ...]:
+    if heads:
+        return TARGET_CANDIDATES
+    return CANDIDATES if label else unlabelled_candidates(layout.width)
 
 
 def _claim(work: Path, job: TrainingJob, source: Source) -> None:

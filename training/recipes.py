@@ -108,6 +108,21 @@ RECIPES: dict[str, EncoderSpec] = {
         start="principal",
         decoder="linear",
         corruption="swap",
+        corruption_rate=0.15,
+        unknown_rate=0.02,
+        contrast=0.3,
+        temperature=0.1,
+    ),
+    "neighbours": EncoderSpec(
+        recipe="neighbours",
+        dim=1,
+        view="both",
+        trunk="dense",
+        hidden=(256,),
+        category_width=8,
+        start="principal",
+        decoder="linear",
+        corruption="swap",
         corruption_rate=0.2,
         unknown_rate=0.02,
         contrast=1.0,
@@ -213,8 +228,20 @@ RECIPES: dict[str, EncoderSpec] = {
 TARGET_CANDIDATES = ("linear", "supervised")
 """What ``auto`` compares when the encoder may learn from labels."""
 
-CANDIDATES = ("linear", "denoising", "joint")
+CANDIDATES = ("linear", "joint", "neighbours")
 """What ``auto`` compares by a label's probe; the first is kept unless another is clearly better."""
 
-UNLABELLED_CANDIDATES = ("joint", "linear")
-"""What ``auto`` compares by hidden columns; likewise."""
+NARROW = 30
+"""Prepared width below which every column tells something of its own: rows that are alike in few
+columns differ in what matters, so that `neighbours` blurs it."""
+
+
+def unlabelled_candidates(width: int) -> tuple[str, ...]:
+    """What ``auto`` compares by hidden columns; the first is kept unless the other is better.
+
+    `width` is the prepared width of the table, as in `training.spec.default_dim`.
+
+    >>> unlabelled_candidates(10), unlabelled_candidates(784)
+    (('joint', 'linear'), ('neighbours', 'linear'))
+    """
+    return ("joint" if width < NARROW else "neighbours", "linear")
