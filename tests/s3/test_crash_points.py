@@ -90,12 +90,15 @@ def test_crash_points(
         for when in _WAYS if share is None else [_WAYS[at % 2]]:
             to = fresh()
             killed = run(job(to), at=at, when=when)
+            if killed.code == 0 and killed.requests < at:
+                continue  # a busy machine's first run asked more often, and this one had ended
             assert killed.code == KILLED, (at, when, killed)
             now = seen(to)
             assert now in (before, after), (at, when)
             assert completed(job(to), to) == after, (at, when)
             trials += 1
             saw_new += now == after
+    assert trials >= len(chosen) - 1
     figure(
         f"{trials} kills at {len(chosen)} of {ended.requests} requests: readers saw "
         f"{trials - saw_new} the version before, {saw_new} the new one, 0 neither; "
