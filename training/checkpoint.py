@@ -49,7 +49,8 @@ class Checkpoint:
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / WEIGHTS, self.module.state_dict(), {})
         buffer = pa.BufferOutputStream()
-        pq.write_table(self.held_out, buffer)
+        # Lists keep the names of their elements: bundles tell the types of the table's columns.
+        pq.write_table(self.held_out, buffer, use_compliant_nested_type=False)
         replace(folder / HELD_OUT, buffer.getvalue().to_pybytes())
         record = {
             "spec": self.spec.model_dump(mode="json"),

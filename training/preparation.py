@@ -133,7 +133,8 @@ def write_matrix(
             progress.advance(batch.num_rows)
     progress.finish()
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_batches(kept).slice(0, HELD_OUT_ROWS), buffer)
+    held_out = pa.Table.from_batches(kept).slice(0, HELD_OUT_ROWS)
+    pq.write_table(held_out, buffer, use_compliant_nested_type=False)
     # The mark must not outlive a power failure that its rows did not.
     sync_files(folder.iterdir())
     sync_folder(folder)

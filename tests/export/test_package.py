@@ -84,6 +84,15 @@ def test_the_same_checkpoint_gives_the_same_bytes(bundle: Bundle, files: dict[st
     assert {name: bundle.read(name) for name in files} == files
 
 
+def test_a_checkpoint_from_disk_tells_the_same_types(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    checkpoint.save(tmp_path)
+    found = Checkpoint.load(tmp_path).held_out.schema
+    # Types that differ by the name of a list's elements are equal, and their bytes are not.
+    assert found.serialize() == checkpoint.held_out.schema.serialize()
+
+
 @pytest.mark.slow
 def test_another_process_writes_the_same_bytes(
     bundle: Bundle, checkpoint: Checkpoint, tmp_path: Path
