@@ -225,8 +225,9 @@ RECIPES: dict[str, EncoderSpec] = {
     ),
 }
 
-TARGET_CANDIDATES = ("linear", "supervised")
-"""What ``auto`` compares when the encoder may learn from labels."""
+TARGET_CANDIDATES = ("supervised", "linear")
+"""What ``auto`` compares when the encoder may learn from labels: that is what was asked for, so that
+few validation rows must not speak against it."""
 
 CANDIDATES = ("linear", "joint", "neighbours")
 """What ``auto`` compares by a label's probe; the first is kept unless another is clearly better."""
