@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 
 from pipeline.errors import ConfigError
 from training.spec import EncoderSpec
@@ -20,16 +20,20 @@ def check(spec: EncoderSpec, *, said: Set[str]) -> None:
             "name another recipe, or remove them"
         )
     for name in sorted(said & IDLE.keys()):
-        other, value = IDLE[name]
-        if getattr(spec, name) and getattr(spec, other) == value:
+        idle = all(getattr(spec, other) in values for other, values in IDLE[name].items())
+        if getattr(spec, name) and idle:
             raise ConfigError(
-                f"recipe {spec.recipe!r} has {other} = {value!r}, with which {name} means nothing; "
-                f"choose another {other}, or remove {name}"
+                f"recipe {spec.recipe!r} has {_told(spec, IDLE[name], ' and ')}, with which {name} "
+                f"means nothing; choose another {' or '.join(IDLE[name])}, or remove {name}"
             )
     for what, holds, names in NEEDS:
         if not holds(spec):
-            found = ", ".join(f"{name} = {getattr(spec, name)!r}" for name in names)
+            found = _told(spec, names, ", ")
             raise ConfigError(f"recipe {spec.recipe!r}: {what}, found {found}; change one of them")
+
+
+def _told(spec: EncoderSpec, names: Iterable[str], between: str) -> str:
+    return between.join(f"{name} = {getattr(spec, name)!r}" for name in names)
 
 
 def _can_pretrain(spec: EncoderSpec) -> bool:
@@ -40,22 +44,27 @@ def _can_pretrain(spec: EncoderSpec) -> bool:
     )
 
 
-IDLE: dict[str, tuple[str, object]] = {
-    "hidden": ("trunk", "none"),
-    "decoder_hidden": ("decoder", "linear"),
-    "corruption_rate": ("corruption", "none"),
-    "temperature": ("contrast", 0),
-    "positives": ("contrast", 0),
-    "penalty_weight": ("penalty", "none"),
-    "layer_corruption": ("pretraining", "none"),
-    "kl_weight": ("latent", "point"),
-    "free_bits": ("latent", "point"),
-    "warm_up": ("latent", "point"),
-    "dropout": ("trunk", "dense"),
-    "target_weight": ("target", "none"),
-    "knots": ("view", "standardised"),
+IDLE: dict[str, dict[str, tuple[object, ...]]] = {
+    "hidden": {"trunk": ("none",)},
+    "channels": {"trunk": ("none", "dense", "ensemble"), "decoder": ("linear", "mlp")},
+    "members": {"trunk": ("none", "dense", "conv")},
+    "dropout": {"trunk": ("none", "dense", "conv")},
+    "screened": {"trunk": ("none",)},
+    "decoder_hidden": {"decoder": ("linear",)},
+    "corruption_rate": {"corruption": ("none",)},
+    "temperature": {"contrast": (0,)},
+    "positives": {"contrast": (0,)},
+    "penalty_weight": {"penalty": ("none",)},
+    "target_activation": {"penalty": ("none", "l1")},
+    "layer_corruption": {"pretraining": ("none",)},
+    "kl_weight": {"latent": ("point",)},
+    "free_bits": {"latent": ("point",)},
+    "warm_up": {"latent": ("point",)},
+    "target_weight": {"target": ("none", "fine_tuned")},
+    "knots": {"view": ("standardised",)},
 }
-"""Choices that mean nothing while another choice has a value: the choice, the other, the value."""
+"""Choices that mean nothing while others have certain values: the choice, the others, the values.
+"""
 
 NEEDS: tuple[tuple[str, Callable[[EncoderSpec], bool], tuple[str, ...]], ...] = (
     (

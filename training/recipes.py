@@ -64,10 +64,11 @@ def check_labels(job: TrainingJob) -> None:
             f"recipe {job.recipe!r} is closed form and learns from no label; name another recipe, "
             "or leave out --use-label"
         )
-    if spec.target != "none" and not job.use_label:
+    if not job.use_label and (spec.target != "none" or spec.screened):
+        asked = "screened = True" if spec.target == "none" else f"target = {spec.target!r}"
         raise ConfigError(
-            f"recipe {job.recipe!r} has target = {spec.target!r} and learns from labels; add "
-            "--use-label with --label COL, or choose another recipe"
+            f"recipe {job.recipe!r} has {asked} and learns from labels; add --use-label with "
+            "--label COL, or choose another recipe"
         )
 
 

@@ -215,6 +215,7 @@ def test_auto_with_labels_tries_the_supervised_recipe(rows):
         ({"use_label": True}, "--use-label needs the labels to learn from, found none"),
         ({"use_label": True, "label": ("y",), "recipe": "linear"}, "'linear' is closed form"),
         ({"recipe": "supervised"}, "target = 'joint' and learns from labels; add --use-label"),
+        ({"recipe": "plain", "network": {"screened": True}}, "screened = True and learns from"),
     ],
 )
 def test_a_job_whose_labels_and_recipe_disagree_is_refused(settings, says):
