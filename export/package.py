@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
 import safetensors.torch
 
 from export.card import model_card
@@ -19,6 +18,7 @@ from export.models import CORE, build
 from export.verify import verify
 from pipeline.bundle import FORMAT, REPORT, Bundle, Manifest
 from pipeline.residuals import GENERATION
+from pipeline.runs import widest_layer
 
 if TYPE_CHECKING:
     from training.checkpoint import Checkpoint
@@ -88,23 +88,6 @@ def library_versions() -> dict[str, str]:
     """The libraries whose versions decide the bytes of a bundle or of its vectors."""
     found = {name: version(name) for name in _LIBRARIES}
     return found | {"python": platform.python_version()}
-
-
-def widest_layer(model: onnx.ModelProto) -> int:
-    """Numbers per row in the largest tensor of a graph that grows with the batch."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    widths = [_row_width(one) for one in (*inferred.value_info, *inferred.input, *inferred.output)]
-    return max(widths)
-
-
-def _row_width(value: onnx.ValueInfoProto) -> int:
-    sizes = [one.dim_value for one in value.type.tensor_type.shape.dim if one.HasField("dim_value")]
-    if len(sizes) == len(value.type.tensor_type.shape.dim):
-        return 0
-    width = 1
-    for size in sizes:
-        width *= size
-    return width
 
 
 def _json(values: Any) -> bytes:

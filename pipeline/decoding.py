@@ -15,12 +15,12 @@ import onnx
 from onnx import TensorProto, helper
 
 from pipeline.errors import BundleError
+from pipeline.runs import rows_per_run, widest_layer
 from pipeline.runtime import Session
 
 DECODER = "decoder.onnx"
 ENTRY = "embedding"
 NUMERIC, LOGITS = "p2v/net/out/numeric", "p2v/net/out/logits"
-_ROWS_PER_RUN = 1_024
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,7 +43,9 @@ class Decoder:
         """
         self._widths = {NUMERIC: numeric, LOGITS: logits}
         wanted = [name for name, width in self._widths.items() if width]
-        self._session = Session(_first_half(content, wanted))
+        half = _first_half(content, wanted)
+        self._rows_per_run = rows_per_run(4 * widest_layer(half))
+        self._session = Session(half.SerializeToString())
         self.conditions = tuple(name for name in self._session.inputs if name != ENTRY)
 
     def __call__(
@@ -52,8 +54,8 @@ class Decoder:
         """The reconstruction of every row, from codes [N, d] and conditions [N] by name."""
         rows = len(embedding)
         found = {name: np.zeros((rows, width), np.float32) for name, width in self._widths.items()}
-        for first in range(0, rows, _ROWS_PER_RUN):
-            part = slice(first, first + _ROWS_PER_RUN)
+        for first in range(0, rows, self._rows_per_run):
+            part = slice(first, first + self._rows_per_run)
             inputs = {ENTRY: embedding[part]}
             inputs |= {name: conditions[name][part] for name in self.conditions}
             outputs = self._session.outputs
@@ -71,7 +73,7 @@ def _of_width(values: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
     return values
 
 
-def _first_half(content: bytes, wanted: list[str]) -> bytes:
+def _first_half(content: bytes, wanted: list[str]) -> onnx.ModelProto:
     model = onnx.load_model_from_string(content)
     named = {name for node in model.graph.node for name in node.output}
     # Where all categories are conditions, or all numbers, the other half is all there is.
@@ -84,5 +86,4 @@ def _first_half(content: bytes, wanted: list[str]) -> bytes:
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in wanted
     )
-    half: bytes = model.SerializeToString()
-    return half
+    return model

@@ -10,10 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -22,14 +23,12 @@ from pipeline import arrow
 from pipeline.bundle import Bundle
 from pipeline.errors import DataError, SchemaError
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, flat, to_input
+from pipeline.runs import rows_per_run, widest_layer
 from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema, differences
 from pipeline.values import find_problem
 
 _NULL_CODE = 1
-# Activations of one run should stay in the second-level cache.
-_CACHE_BYTES = 2**20
-_USUAL_ROWS, _LARGEST_RUN = 256, 16 * 2**20
 _LARGEST_TILE = 16 * 2**20
 _RUNS_PER_TILE = 16
 
@@ -56,11 +55,7 @@ class Encoder:
         self._nothing = {c.name: to_input(pa.nulls(0), c) for c in self._categories}
         # Blocks have 8 bytes a cell, layers 4.
         block = 8 * max(len(self._numbers), len(self._times), len(self._categories))
-        widest = max(block, 4 * bundle.manifest.widest_layer)
-        # Short runs cost more than a missed cache, but rows of large images may take a gigabyte.
-        least = max(1, min(_USUAL_ROWS, _LARGEST_RUN // widest))
-        fitting = max(least, min(8192, _CACHE_BYTES // widest))
-        self._rows_per_run = 1 << (fitting.bit_length() - 1)
+        self._rows_per_run = rows_per_run(max(block, 4 * bundle.manifest.widest_layer))
         runs = _LARGEST_TILE // max(1, block * self._rows_per_run)
         self._runs_per_tile = max(1, min(_RUNS_PER_TILE, runs))
 
@@ -143,17 +138,24 @@ class Encoder:
 
 
 class Scorer:
-    """The scorer of a bundle: embeddings with each row's reconstruction error."""
+    """The scorer of a bundle: each row's reconstruction error."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._schema = bundle.manifest.feature_schema
-        self._session = Session(bundle.model("scorer.onnx"))
+        content = bundle.model("scorer.onnx")
+        self._session = Session(content)
+        # The widest layer that the manifest knows is the encoder's; a decoder may have a wider one.
+        self._rows_per_run = rows_per_run(4 * widest_layer(onnx.load_model_from_string(content)))
 
     def score(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
         """The reconstruction error of every row, float32 [rows]."""
         inputs = feed(batch, self._schema)
-        (errors,) = self._session.run(["reconstruction_error"], inputs)
-        return cast("npt.NDArray[np.float32]", errors)
+        found = np.empty(batch.num_rows, np.float32)
+        for first in range(0, batch.num_rows, self._rows_per_run):
+            part = slice(first, first + self._rows_per_run)
+            run = {name: values[part] for name, values in inputs.items()}
+            (found[part],) = self._session.run(["reconstruction_error"], run)
+        return found
 
 
 def as_table(table: Any) -> pa.Table:
