@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
@@ -23,7 +22,7 @@ from pipeline import arrow
 from pipeline.bundle import Bundle
 from pipeline.errors import DataError, SchemaError
 from pipeline.feed import CODES, NUMBERS, TIMESTAMPS, codes_output, feed, flat, to_input
-from pipeline.runs import rows_per_run, widest_layer
+from pipeline.runs import rows_per_run, rows_per_run_of
 from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema, differences
 from pipeline.values import find_problem
@@ -145,7 +144,7 @@ class Scorer:
         content = bundle.model("scorer.onnx")
         self._session = Session(content)
         # The widest layer that the manifest knows is the encoder's; a decoder may have a wider one.
-        self._rows_per_run = rows_per_run(4 * widest_layer(onnx.load_model_from_string(content)))
+        self._rows_per_run = rows_per_run_of(content)
 
     def score(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
         """The reconstruction error of every row, float32 [rows]."""

@@ -21,6 +21,11 @@ def rows_per_run(bytes_per_row: int) -> int:
     return 1 << (fitting.bit_length() - 1)
 
 
+def rows_per_run_of(content: bytes) -> int:
+    """Rows of one run of the model file `content`, by all its results."""
+    return rows_per_run(4 * widest_layer(onnx.load_model_from_string(content)))
+
+
 def widest_layer(model: onnx.ModelProto) -> int:
     """Numbers per row in the largest result of a graph that grows with the batch."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph

@@ -37,10 +37,9 @@ from training.verdict import judge
 class Model:
     """What an evaluation needs of a bundle: three functions and the columns they read.
 
-    `learnt_from` gives the labels that the encoder learnt from, and the rows that had them.
-
     `encode` gives codes [rows, dim] of a table, `decode` raw columns by name from codes and the
     rows that may have conditions, and `prepare` the encoder's own prepared matrix [rows, columns].
+    `learnt_from` gives the labels that the encoder learnt from, and the rows that had them.
     """
 
     fingerprint: str

@@ -18,6 +18,7 @@ from pipeline.feed import feed
 from pipeline.fitted import open_prologue
 from pipeline.progress import Progress, Silent
 from pipeline.prologue import Prologue
+from pipeline.runs import rows_per_run_of
 from pipeline.runtime import Session
 from pipeline.schema import FeatureSchema, did_you_mean
 from pipeline.shards import read_batches
@@ -39,7 +40,6 @@ _RARE = 2  # the code of values too rare for a class of their own
 _CHANGED = "The source is not the one, or not as it was, that the encoder learnt from."
 _POSITIONS = " It has no key, so some test rows may be rows the encoder was trained on."
 _ROWS_PER_BATCH = 16_384
-_ROWS_PER_RUN = 1_024
 _ENTRY = "embedding"
 
 
@@ -85,14 +85,15 @@ def open_model(bundle: Bundle) -> Model:
     """The functions of a bundle that an evaluation calls."""
     manifest = bundle.manifest
     encoder = Encoder.open(bundle.path)
-    decoder = Session(bundle.model("decoder.onnx"))
+    content = bundle.model("decoder.onnx")
+    decoder, at_once = Session(content), rows_per_run_of(content)
     prologue = open_prologue(bundle)
     outputs = decoder.outputs
 
     def decode(codes: Matrix, table: pa.Table) -> dict[str, Raw]:
         told = conditions_of(table, manifest)
         runs, first = [], 0
-        for part in _parts(codes):
+        for part in _parts(codes, at_once):
             rows = slice(first, first := first + len(part))
             given = {name: values[rows] for name, values in told.items()}
             runs.append(decoder.run(outputs, {_ENTRY: part, **given}))
@@ -142,9 +143,9 @@ def prepared_matrix(prologue: Prologue, table: pa.Table) -> Matrix:
     return np.concatenate(blocks, axis=1)
 
 
-def _parts(matrix: Matrix) -> list[Matrix]:
-    starts = range(0, max(1, len(matrix)), _ROWS_PER_RUN)
-    return [np.ascontiguousarray(matrix[start : start + _ROWS_PER_RUN]) for start in starts]
+def _parts(matrix: Matrix, rows: int) -> list[Matrix]:
+    starts = range(0, max(1, len(matrix)), rows)
+    return [np.ascontiguousarray(matrix[start : start + rows]) for start in starts]
 
 
 def take_sample(
