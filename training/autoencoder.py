@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.conditions import Condition, Conditions
 from training.corruption import Corruptor, Rows
 from training.ensembles import Ensemble
 from training.knots import Knots
-from training.latents import LATENTS, charged, divergence, draw, warmth
+from training.latents import LATENTS
 from training.layers import dense, fresh, silence
 from training.layout import Layout
 from training.likelihoods import Decoded, Density, Likelihood
-from training.penalties import PENALTIES, Encoded
+from training.objective import Partners, itself, terms
+from training.penalties import Encoded
 from training.spec import EncoderSpec
 from training.targets import Targets
 from training.trunks import DECODERS, TRUNKS, below_last, last_layer
@@ -29,27 +26,6 @@ PROJECTION = 64
 
 START_LOG_VARIANCE = -2.0
 """Of a gaussian code before training: narrow, so that the decoder sees the rows from the start."""
-
-
-Partners = Callable[[Rows, torch.Generator], Rows]
-"""Gives the rows that the contrastive loss brings together with some rows, in order."""
-
-
-def itself(rows: Rows, generator: torch.Generator) -> Rows:
-    """The rows as they are: every row is its own partner."""
-    return rows
-
-
-class _Encoding(NamedTuple):
-    """Raw codes or their means [N, d], log variances of gaussian ones, the weighted penalty.
-
-    `members` are the codes by each network of an ensemble, [K, N, d].
-    """
-
-    mean: Tensor
-    log_variance: Tensor | None
-    penalty: Tensor
-    members: Tensor | None = None
 
 
 class Autoencoder(nn.Module):
@@ -244,65 +220,13 @@ class Autoencoder(nn.Module):
         self, rows: Rows, labels: Tensor, *, generator: torch.Generator, progress: float
     ) -> dict[str, Tensor]:
         """The `loss` and, of a gaussian code, the terms of the bound as they are, nats per row."""
-        joint = self.targets if self.spec.target == "joint" else None
-        if joint is not None and not self.training and bool(torch.isfinite(labels).any()):
-            return {"loss": joint.loss(self.raw_code(*rows)[None], labels)}
-        seen = [rows] if self.head is None else [rows, self.partners(rows, generator)]
-        noisy = [self.corruptor(some, generator) for some in seen]
-        encoded = self._encoded(Rows(*map(torch.cat, zip(*noisy, strict=True))), generator)
-        count = len(rows.codes)
-        condition = self.condition_of(rows, labels)
-        if self.conditions is not None and condition is not None and self.training:
-            condition = self.conditions.forget(condition, generator)
-        code, loss, terms = encoded.mean[:count], encoded.penalty, dict[str, Tensor]()
-        if encoded.log_variance is not None:
-            spread = encoded.log_variance[:count]
-            divergences = divergence(code, spread)
-            code = draw(code, spread, generator)
-            weight = self.spec.kl_weight * warmth(progress, self.spec.warm_up)
-            loss = loss + weight * charged(divergences, free_bits=self.spec.free_bits)
-            terms["kl"] = divergences.sum(1).mean()
-        missed = self.likelihood.loss(self.parameters_of(code, condition), rows)
-        loss = loss + missed
-        if terms:
-            terms |= {"reconstruction": missed, "negative_elbo": missed + terms["kl"]}
-        if self.head is not None:
-            loss = loss + self.spec.contrast * self._contrast(
-                F.normalize(self.head(encoded.mean), dim=1)
-            )
-        if joint is not None:
-            own = encoded.mean[None] if encoded.members is None else encoded.members
-            loss = loss + self.spec.target_weight * joint.loss(own[:, :count], labels)
-        return {"loss": loss, **terms}
-
-    def _encoded(self, rows: Rows, generator: torch.Generator) -> _Encoding:
-        if self.spread is not None:
-            mean, log_variance = self.posterior(rows)
-            return _Encoding(mean, log_variance, mean.new_zeros(()))
-        penalise = PENALTIES[self.spec.penalty]
-        if isinstance(self.trunk, Ensemble):
-            members = self.codes_of_members(rows, generator)
-            return _Encoding(members.mean(0), None, members.new_zeros(()), members)
-        if penalise is None:
-            raw = self.raw_code(*rows)
-            return _Encoding(raw, None, raw.new_zeros(()))
-        encoded = self.encode(rows)
-        penalty = self.spec.penalty_weight * penalise(encoded, self.spec)
-        return _Encoding(encoded.code, None, penalty)
+        return terms(self, rows, labels, generator=generator, progress=progress)
 
     def _spread(self, inputs: int, generator: torch.Generator) -> nn.Linear:
         width = inputs if self.trunk is None else last_layer(self.trunk).in_features
         spread = fresh(nn.Linear(width, self.spec.dim), generator)
         nn.init.constant_(spread.bias, START_LOG_VARIANCE)
         return spread
-
-    def _contrast(self, projected: Tensor) -> Tensor:
-        """Normalised temperature-scaled cross entropy (SimCLR, arXiv 2002.05709, equation 1)."""
-        turned = F.normalize(projected, dim=1)
-        likeness = turned @ turned.T / self.spec.temperature
-        likeness = likeness.masked_fill(torch.eye(len(likeness), dtype=torch.bool), -torch.inf)
-        true = torch.arange(len(likeness)).roll(len(likeness) // 2)
-        return F.cross_entropy(likeness, true)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

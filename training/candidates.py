@@ -12,13 +12,14 @@ import torch
 
 from pipeline.progress import Progress
 from pipeline.prologue import Prepared
-from training.autoencoder import Autoencoder, itself
+from training.autoencoder import Autoencoder
 from training.conditions import conditioned
 from training.corruption import UNKNOWN
 from training.layout import Layout
 from training.loop import to_rows
 from training.matrix import TRAIN, Matrix, cut
 from training.neighbours import Neighbours
+from training.objective import itself
 from training.principal import Moments, balance, components, count_codes, install
 from training.spec import EncoderSpec, TrainingConfig
 from training.stages import Stage, train_in_stages
