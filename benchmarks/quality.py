@@ -61,7 +61,7 @@ def urgency(facts: Facts, unit: Unit) -> tuple[int, int]:
         return 0, 0
     half = unit.width in (facts.default_dim, max(1, facts.default_dim // 2))
     claimed = {
-        "unlabelled": half,
+        "unlabelled": half or unit.width == facts.target_dim,
         "kernel PCA": half,
         "target-aware": unit.width == facts.target_dim,
         "agreement": True,

@@ -78,7 +78,7 @@ def measure(table: Table, unit: Unit) -> None:
             seed=unit.seed,
         )  # fmt: skip
         if unit.representation == "raw" or (
-            unit.representation == "unlabelled" and unit.width == facts.default_dim
+            unit.representation == "unlabelled" and unit.width == facts.target_dim
         ):
             result["few"] = few_labels(
                 encoded.train, encoded.test, goal, all_rows=facts.rows, resamples=RESAMPLES,

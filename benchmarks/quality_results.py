@@ -53,7 +53,7 @@ class Results:
     def few(self, table: str, name: str) -> dict[str, Floats]:
         """Scores with few labels, by probe; empty where there are none."""
         facts = self.facts[table]
-        width = facts.raw_columns if name == "raw" else facts.default_dim
+        width = facts.raw_columns if name == "raw" else facts.target_dim
         found = [one["few"] for one in self.kept.get((table, name, width), []) if one.get("few")]
         return (
             {probe: np.array([one[probe] for one in found]) for probe in found[0]} if found else {}

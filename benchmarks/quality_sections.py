@@ -117,19 +117,27 @@ def few_labels(results: Results) -> Section:
             leads[table] = ahead
         labels = SHARE * results.facts[table].rows
         cells = [percent(one[probe]) for one in (own, raw) for probe in FEW]
-        rows.append([table, f"{labels:,.0f}", *cells, name, str(ahead)])
+        width = results.facts[table].target_dim
+        rows.append([table, f"{labels:,.0f}", str(width), *cells, name, str(ahead)])
     if not rows:
         return NOTHING, {}
     count = tally(leads.values())
     told = (
         f"One label in a hundred, {DRAWS} draws; the encoder learnt from all rows, without labels. "
-        "Logistic regression on the default embedding, against the raw model that is hardest to "
-        "beat (logistic regression, nearest neighbours or boosting, whichever leaves the least "
+        "Logistic regression on the embedding of the default recipe, as wide as the target-aware "
+        "one, against the raw model that is hardest to beat (logistic regression, nearest "
+        "neighbours or boosting, whichever leaves the least "
         f"certain lead): {_counted(count, len(leads))}."
     )
     if without:
         told += f" Under {LEAST} such labels in a class, or not measured: {', '.join(without)}."
-    head = ["table", "labels", *(f"embedding, {p}" for p in FEW), *(f"raw, {p}" for p in FEW)]
+    head = [
+        "table",
+        "labels",
+        "width",
+        *(f"embedding, {p}" for p in FEW),
+        *(f"raw, {p}" for p in FEW),
+    ]
     lines = [told, "", *grid([*head, "hardest raw model", "lead"], rows)]
     return lines, {**count, "tables": _plain(leads), "left out": without}
 

@@ -233,7 +233,7 @@ few validation rows must not speak against it."""
 CANDIDATES = ("linear", "joint", "neighbours")
 """What ``auto`` compares by a label's probe; the first is kept unless another is clearly better."""
 
-NARROW = 30
+NARROW = 16
 """Prepared width below which every column tells something of its own: rows that are alike in few
 columns differ in what matters, so that `neighbours` blurs it."""
 
