@@ -227,8 +227,8 @@ RECIPES: dict[str, EncoderSpec] = {
 }
 
 TARGET_CANDIDATES = ("supervised", "linear")
-"""What ``auto`` compares when the encoder may learn from labels: that is what was asked for, so that
-few validation rows must not speak against it."""
+"""What ``auto`` compares when the encoder may learn from labels. That is what was asked for: few
+validation rows must not speak against it."""
 
 CANDIDATES = ("linear", "joint", "neighbours")
 """What ``auto`` compares by a label's probe; the first is kept unless another is clearly better."""
