@@ -10,8 +10,10 @@ import pytest
 from pipeline.bundle import Bundle, Manifest
 from pipeline.errors import DataError
 from pipeline.schema import infer
-from training.fidelity import Likeness, ks, likeness, two_sample
+from training.distributions import ks
+from training.fidelity import Likeness, likeness
 from training.report.generated import html, verdict, write_generated
+from training.two_sample import two_sample
 
 ROWS = 1_200
 

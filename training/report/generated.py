@@ -7,10 +7,12 @@ from html import escape
 from pathlib import Path
 
 from pipeline.errors import PublishError
-from training.fidelity import ColumnLikeness, Likeness, TwoSampleTest
+from training.distributions import ColumnLikeness
+from training.fidelity import Likeness
 from training.report import svg
 from training.report.column_bars import MOST_COLUMNS, short
 from training.report.page import FIGURE, PAGE, SECTION, STYLE, TILE
+from training.two_sample import TwoSampleTest
 
 GENERATED_FILE = "generated.html"
 
