@@ -24,7 +24,6 @@ _MORE_STYLE = """
 .heat{stroke:var(--card);stroke-width:.5}.h-up{fill:var(--k1)}.h-down{fill:var(--k0)}
 .h-none{fill:var(--grid)}
 """
-_EYEBROW = "parquet2vec · evaluation"
 
 
 def write_generated(path: str | Path, found: Likeness) -> Path:
@@ -47,7 +46,8 @@ def write_generated(path: str | Path, found: Likeness) -> Path:
 def html(found: Likeness) -> str:
     """The whole page as text; it loads nothing and runs nothing."""
     kind, headline, sentences = verdict(found)
-    page = PAGE.substitute(
+    return PAGE.substitute(
+        about="generated rows",
         title=escape(f"parquet2vec: generated rows, {found.recipe}"),
         style=STYLE + _MORE_STYLE,
         kind=kind,
@@ -62,7 +62,6 @@ def html(found: Likeness) -> str:
         tables="".join(_tables(found)),
         footer=escape(f"Bundle {found.model[:12]}; drawn rows from {found.generated}."),
     )
-    return page.replace(_EYEBROW, "parquet2vec · generated rows")
 
 
 def verdict(found: Likeness) -> tuple[str, str, str]:

@@ -17,7 +17,7 @@ PAGE = Template(
 <body>
 <main>
 <header>
-<p class="eyebrow">parquet2vec · evaluation</p>
+<p class="eyebrow">parquet2vec · $about</p>
 <section class="verdict $kind" aria-label="Verdict">
 <h1>$headline</h1>
 <p>$sentences</p>

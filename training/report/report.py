@@ -71,6 +71,7 @@ def _write(path: Path, words: str) -> None:
 def html(manifest: Manifest, found: Evaluation, *, history: dict[str, Any]) -> str:
     """The whole page as text; it loads nothing and runs nothing."""
     return PAGE.substitute(
+        about="evaluation",
         title=escape(f"parquet2vec: {found.label or 'no label'}, {found.recipe}, {found.dim}"),
         style=STYLE,
         kind=found.verdict.kind,
