@@ -173,7 +173,7 @@ def learn(
     means `TARGET_CANDIDATES`.
     """
     width = dim or default_dim(layout.width)
-    names = _candidates(layout, label=label, heads=heads) if recipe == AUTO else (recipe,)
+    names = _candidates(layout, width, label=label, heads=heads) if recipe == AUTO else (recipe,)
     moments = training_moments(matrix, layout)
     models, history = {}, {}
     for name in names:
@@ -188,17 +188,19 @@ def learn(
             progress=progress,
         )
     if len(models) == 1:
-        selection: dict[str, Any] = {"winner": recipe}
+        selection: dict[str, Any] = {"winner": names[0]}
     else:
         selection = select(models, matrix, label=label, text=text)
     winner = models[selection["winner"]]
     return winner.spec, winner, history, selection
 
 
-def _candidates(layout: Layout, *, label: str | None, heads: tuple[Head, ...]) -> tuple[str, ...]:
+def _candidates(
+    layout: Layout, dim: int, *, label: str | None, heads: tuple[Head, ...]
+) -> tuple[str, ...]:
     if heads:
         return TARGET_CANDIDATES
-    return CANDIDATES if label else unlabelled_candidates(layout.width)
+    return CANDIDATES if label else unlabelled_candidates(layout.width, dim=dim)
 
 
 def _claim(work: Path, job: TrainingJob, source: Source) -> None:

@@ -233,17 +233,20 @@ validation rows must not speak against it."""
 CANDIDATES = ("linear", "joint", "neighbours")
 """What ``auto`` compares by a label's probe; the first is kept unless another is clearly better."""
 
-NARROW = 16
+NARROW = 30
 """Prepared width below which every column tells something of its own: rows that are alike in few
 columns differ in what matters, so that `neighbours` blurs it."""
 
 
-def unlabelled_candidates(width: int) -> tuple[str, ...]:
+def unlabelled_candidates(width: int, *, dim: int) -> tuple[str, ...]:
     """What ``auto`` compares by hidden columns; the first is kept unless the other is better.
 
-    `width` is the prepared width of the table, as in `training.spec.default_dim`.
+    `width` is the prepared width of the table, as in `training.spec.default_dim`. A code as wide
+    as the table can hold all of it in straight lines, and a curved one only loses.
 
-    >>> unlabelled_candidates(10), unlabelled_candidates(784)
-    (('joint', 'linear'), ('neighbours', 'linear'))
+    >>> [unlabelled_candidates(width, dim=16)[0] for width in (784, 28, 16)]
+    ['neighbours', 'joint', 'linear']
     """
+    if dim >= width:
+        return ("linear",)
     return ("joint" if width < NARROW else "neighbours", "linear")

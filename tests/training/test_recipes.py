@@ -186,7 +186,11 @@ def test_a_job_that_was_written_and_read_asks_for_the_same_network():
 
 def test_auto_starts_from_linear():
     assert CANDIDATES[0] == "linear"
-    assert {*CANDIDATES, *unlabelled_candidates(8), *unlabelled_candidates(80)} <= set(RECIPES)
+    assert {
+        *CANDIDATES,
+        *unlabelled_candidates(8, dim=4),
+        *unlabelled_candidates(80, dim=4),
+    } <= set(RECIPES)
 
 
 def test_an_unknown_recipe_is_refused_by_name():
