@@ -185,7 +185,7 @@ class Autoencoder(nn.Module):
         assert isinstance(self.trunk, nn.Sequential)
         hidden = self.trunk[:-2](inputs)
         code = self.trunk[-2:](hidden)
-        return Encoded(inputs, hidden, code if self.path is None else code + self.path(inputs))
+        return Encoded(hidden, code if self.path is None else code + self.path(inputs))
 
     def inputs(self, numeric: Tensor, ranked: Tensor, codes: Tensor) -> Tensor:
         """The matrix that path and trunk read, [N, W]."""

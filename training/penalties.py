@@ -21,9 +21,8 @@ STEEPNESS = 4.0
 
 
 class Encoded(NamedTuple):
-    """Rows on their way to the code: inputs [N, W], last hidden layer before its Relu [N, H]."""
+    """Rows on their way to the code [N, d]: the last hidden layer before its Relu [N, H]."""
 
-    inputs: Tensor
     hidden: Tensor
     code: Tensor
 

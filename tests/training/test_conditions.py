@@ -1,5 +1,6 @@
 """Decoders that are told of a row: conditional recipes, and what rows are generated from."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,8 +115,10 @@ def test_a_label_of_many_values_is_no_condition(tmp_path):
 
 def test_condition_columns_come_before_the_label(rows):
     layout = rows.layout
+    told = replace(layout, given_codes=(True, *layout.given_codes[1:]))
+    assert conditioned(concrete("cvae", dim=2), told).condition == "columns"
     assert conditioned(concrete("cvae", dim=2), layout).condition == "label"
-    assert conditioned(concrete("vae", dim=2), layout).condition == "none"
+    assert conditioned(concrete("vae", dim=2), told).condition == "none"
 
 
 def test_classes_of_text_keep_the_numbers_that_stand_beside_the_rows(rows):

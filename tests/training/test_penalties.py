@@ -13,11 +13,12 @@ TARGET = 0.1
 
 
 def before(hidden: torch.Tensor) -> Encoded:
-    return Encoded(torch.zeros(0), hidden, torch.zeros(0))
+    return Encoded(hidden, torch.zeros(0))
 
 
 def spec(**choices):
-    network = NetworkConfig(target_activation=TARGET, hidden=(64,), **choices)
+    target = {} if choices.get("penalty") == "l1" else {"target_activation": TARGET}
+    network = NetworkConfig(hidden=(64,), **target, **choices)
     return concrete("sparse", dim=3, network=network)
 
 
