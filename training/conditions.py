@@ -150,13 +150,15 @@ def classes_of(schema: FeatureSchema, numbers: Floats, texts: Mapping[str, int])
 def conditioned(spec: EncoderSpec, layout: Layout) -> EncoderSpec:
     """`spec` with the condition that the table offers: columns with that role, else the label.
 
+    A spec whose condition is the label is told that, whatever columns there are.
+
     Raises:
         ConfigError: if a conditional recipe finds neither.
     """
     if spec.condition == "none":
         return spec
-    if any((*layout.given_numeric, *layout.given_codes)):
-        return spec.model_copy(update={"condition": "columns"})
+    if spec.condition == "columns" and any((*layout.given_numeric, *layout.given_codes)):
+        return spec
     if layout.label_numbers:
         return spec.model_copy(update={"condition": "label"})
     raise ConfigError(NEEDED)

@@ -238,12 +238,14 @@ def tells_label(job: TrainingJob, schema: FeatureSchema) -> bool:
     Raises:
         ConfigError: if the recipe needs a condition and there is neither.
     """
-    if job.recipe == AUTO or schema.with_role("condition"):
+    if job.recipe == AUTO:
         return False
-    told = concrete(job.recipe, dim=1, network=job.network).condition != "none"
-    if told and not schema.labels:
+    condition = concrete(job.recipe, dim=1, network=job.network).condition
+    if condition == "none" or (condition == "columns" and schema.with_role("condition")):
+        return False
+    if not schema.labels:
         raise ConfigError(NEEDED)
-    return told
+    return True
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from training.fit import fit
 from training.loop import to_rows
 from training.priors import lower_root
 from training.recipes import concrete
-from training.spec import TrainingConfig, TrainingJob
+from training.spec import NetworkConfig, TrainingConfig, TrainingJob
 
 CENTRES = {"x": -2.0, "y": 0.0, "z": 2.0}
 BUDGET = TrainingConfig(steps=200, rows_per_batch=64, learning_rate=5e-3, evaluate_every=50)
@@ -113,11 +113,13 @@ def test_a_label_of_many_values_is_no_condition(tmp_path):
         fit(job(tmp_path, "cvae", label=("a",)))
 
 
-def test_condition_columns_come_before_the_label(rows):
+def test_condition_columns_come_before_the_label_unless_that_is_asked_for(rows):
     layout = rows.layout
     told = replace(layout, given_codes=(True, *layout.given_codes[1:]))
     assert conditioned(concrete("cvae", dim=2), told).condition == "columns"
     assert conditioned(concrete("cvae", dim=2), layout).condition == "label"
+    asked = concrete("cvae", dim=2, network=NetworkConfig(condition="label"))
+    assert conditioned(asked, told).condition == "label"
     assert conditioned(concrete("vae", dim=2), told).condition == "none"
 
 
