@@ -88,3 +88,14 @@ def test_a_matrix_that_was_read_does_not_stay_in_memory(tmp_path):
     for step in range(batches.batches_per_epoch):
         batches.batch(step)
     assert mapped_bytes() - before < 20e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what is mapped")
+def test_rows_far_apart_do_not_bring_in_the_whole_file(tmp_path, monkeypatch):
+    write(tmp_path, rows=70_000, numbers=250)
+    matrix, most = Matrix.open(tmp_path), []
+    forget = Matrix.forget
+    monkeypatch.setattr(Matrix, "forget", lambda self: (most.append(mapped_bytes()), forget(self)))
+    before = mapped_bytes()
+    matrix.take(matrix.sample(0, limit=16_000))
+    assert max(most) - before < 30e6
