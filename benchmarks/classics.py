@@ -237,17 +237,24 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     kept = given.out / "classics.json"
-    results: dict[str, Any] = json.loads(kept.read_bytes()) if kept.exists() else {}
     for name in given.only:
+        results = known(kept)
         if results.get(name, {}).get("share") == given.share:
             print(f"{name}: done before; remove it from {kept} to measure anew")
             continue
         work = given.work / f"share-{given.share:g}"
-        results[name] = run(name, given.folder, work, threads=given.threads, share=given.share)
-        print(f"{name}: {results[name]}", flush=True)
+        found = run(name, given.folder, work, threads=given.threads, share=given.share)
+        print(f"{name}: {found}", flush=True)
+        # Read again: another process may have measured another anchor meanwhile.
+        results = known(kept) | {name: found}
         kept.write_text(json.dumps(results, indent=1) + "\n")
         write_report(results, ANCHORS, given.out)
-    write_report(results, ANCHORS, given.out)
+    write_report(known(kept), ANCHORS, given.out)
+
+
+def known(kept: Path) -> dict[str, Any]:
+    """The figures that are there already, by anchor."""
+    return json.loads(kept.read_bytes()) if kept.exists() else {}
 
 
 if __name__ == "__main__":
