@@ -25,8 +25,12 @@ from training.spec import EncoderSpec
 
 WIDTH = 16
 """Learnt features of each category that is a condition."""
-FORGOTTEN = 0.1
-"""Share of training rows whose conditions are withheld, so that "not known" is a condition too."""
+FORGOTTEN = 0.01
+"""Share of training rows whose conditions are withheld, so that "not known" is a condition too.
+
+Few: telling one of ten classes costs a code 2.3 nats in every row, and rows that are not told gain
+some 20. Where a tenth was withheld the codes of MNIST told the digit, and drawn ones ignored it.
+"""
 
 _TELLING = ("two classes", "classes")
 _ROLE = (
