@@ -25,7 +25,7 @@ from training.spec import EncoderSpec
 
 WIDTH = 16
 """Learnt features of each category that is a condition."""
-FORGOTTEN = 0.01
+FORGOTTEN = 0.03
 """Share of training rows whose conditions are withheld, so that "not known" is a condition too.
 
 Few: telling one of ten classes costs a code 2.3 nats in every row, and rows that are not told gain

@@ -138,12 +138,12 @@ def test_labels_become_codes_and_nulls_are_not_known(rows):
     assert told.of(clean, None) is None
 
 
-def test_one_row_in_a_hundred_is_not_told(rows):
+def test_three_rows_in_a_hundred_are_not_told(rows):
     told = Conditions(rows.layout, by_label=True, generator=torch.Generator())
     known = Condition(torch.ones(20_000, 2), torch.ones((20_000, 1), dtype=torch.int64))
     kept = told.forget(known, torch.Generator().manual_seed(0))
     lost = kept.codes[:, 0] == 0
-    assert 0.008 < float(lost.float().mean()) < 0.012
+    assert 0.025 < float(lost.float().mean()) < 0.035
     assert torch.equal(lost, (kept.numeric == 0).all(1))
 
 
