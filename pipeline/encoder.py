@@ -141,10 +141,10 @@ class Scorer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._schema = bundle.manifest.feature_schema
-        content = bundle.model("scorer.onnx")
-        self._session = Session(content)
+        audited = bundle.model("scorer.onnx")
+        self._session = Session(audited)
         # The widest layer that the manifest knows is the encoder's; a decoder may have a wider one.
-        self._rows_per_run = rows_per_run_of(content)
+        self._rows_per_run = rows_per_run_of(audited)
 
     def score(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
         """The reconstruction error of every row, float32 [rows]."""

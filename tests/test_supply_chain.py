@@ -107,13 +107,14 @@ def test_onnx_runtime_is_given_audited_models_only() -> None:
             if isinstance(node, ast.Call) and dotted(node.func) == "Session":
                 given.add(ast.unparse(node.args[0]).partition("(")[0])
     assert makers == {"pipeline/runtime.py"}
-    # The last three: the export gate, an encoder about to be sealed, half of an audited decoder.
+    # The gate, an encoder about to be sealed, half of an audited decoder, a bundle's model by name.
     assert given == {
         "bundle.model",
         "self.to_model",
         "serialised",
         "files[_ENCODER]",
-        "_first_half",
+        "half.SerializeToString",
+        "audited",
     }
 
 

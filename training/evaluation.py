@@ -85,8 +85,8 @@ def open_model(bundle: Bundle) -> Model:
     """The functions of a bundle that an evaluation calls."""
     manifest = bundle.manifest
     encoder = Encoder.open(bundle.path)
-    content = bundle.model("decoder.onnx")
-    decoder, at_once = Session(content), rows_per_run_of(content)
+    audited = bundle.model("decoder.onnx")
+    decoder, at_once = Session(audited), rows_per_run_of(audited)
     prologue = open_prologue(bundle)
     outputs = decoder.outputs
 
