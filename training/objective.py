@@ -62,8 +62,7 @@ def terms(
     if found:
         found |= {"reconstruction": missed, "negative_elbo": missed + found["kl"]}
     if model.head is not None:
-        projected = F.normalize(model.head(encoded.mean), dim=1)
-        loss = loss + spec.contrast * info_nce(projected, spec.temperature)
+        loss = loss + spec.contrast * info_nce(model.head(encoded.mean), spec.temperature)
     if joint is not None:
         own = encoded.mean[None] if encoded.members is None else encoded.members
         loss = loss + spec.target_weight * joint.loss(own[:, :count], labels)
