@@ -165,7 +165,14 @@ def _take(bundle: Bundle, generated: str, source: str, *, where: Sequence[str], 
             "or name a larger source"
         )
     told = f"rows the split kept from training ({split.description})" if own else f"all of {source}"
-    return _Rows(real.slice(0, rows), fake.slice(0, rows), train.slice(0, rows), told, (*notes,))
+    real, fake, train = (_some(table, rows, seed=seed) for table in (real, fake, train))
+    return _Rows(real, fake, train, told, (*notes,))
+
+
+def _some(table: pa.Table, rows: int, *, seed: int) -> pa.Table:
+    """So many rows of `table`, drawn: the first ones may be those of one time."""
+    drawn = np.random.default_rng([seed, 3]).permutation(table.num_rows)[:rows]
+    return table.take(pa.array(np.sort(drawn)))
 
 
 def _all(path: str, source: Any, names: list[str]) -> pa.Table:

@@ -77,12 +77,17 @@ def _shuffled(raw: RawMatrix, matrix: Matrix, random: np.random.Generator) -> Ma
 def two_sample(
     real: Matrix, other: Matrix, sample: Sample, classifier: Classifier, *, seed: int
 ) -> TwoSampleTest:
-    """A classifier fitted on half of the rows of both [rows, columns] and scored on the rest."""
-    half = len(real) // 2
+    """A classifier fitted on half of the rows of both [rows, columns] and scored on the rest.
+
+    The halves are drawn: rows may stand in an order of time, and of a sample that drifts a
+    classifier learns from one half what is the reverse in the other.
+    """
+    random, half = np.random.default_rng([seed, 2]), len(real) // 2
+    real, other = (rows[random.permutation(len(rows))] for rows in (real, other))
     matrix = np.concatenate([real[:half], other[:half]])
     held = np.concatenate([real[half:], other[half:]])
     label = np.repeat([0, 1], half)
-    order = np.random.default_rng([seed, 2]).permutation(len(matrix))
+    order = random.permutation(len(matrix))
     answer = ask(
         classifier, matrix[order], label[order], held, task="two classes", classes=2, seed=seed
     )

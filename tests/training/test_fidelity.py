@@ -142,6 +142,41 @@ def test_the_distance_of_disjoint_samples_is_one() -> None:
     assert ks(np.arange(5.0), np.arange(5.0) + 10) == 1.0
 
 
+def test_rows_in_an_order_of_time_are_not_told_from_their_own_kind() -> None:
+    random = np.random.default_rng(0)
+    drift = np.linspace(2, -2, 2_000)[:, None]
+    rows = (drift + 0.5 * random.normal(size=(2_000, 3))).astype(np.float32)
+    for other in (random.permutation(rows), random.permuted(rows, axis=0)):
+        found = two_sample(rows[:2_000], other, "columns shuffled", "linear", seed=0)
+        assert 0.44 < found.auc < 0.56
+
+
+def test_columns_of_their_own_are_all_one_to_a_line() -> None:
+    random = np.random.default_rng(0)
+    shared = random.normal(size=(2_000, 1))
+    real, same = ((random.normal(size=(2_000, 4)) + one).astype(np.float32)
+                  for one in (shared, random.permutation(shared)))  # fmt: skip
+    apart = random.permuted(same, axis=0)
+    line, tree = (
+        two_sample(real, apart, "columns shuffled", c, seed=0) for c in ("linear", "trees")
+    )
+    alike = two_sample(real, same, "real training rows", "linear", seed=0)
+    assert 0.46 < line.auc < 0.54
+    assert 0.46 < alike.auc < 0.54
+    assert tree.low > 0.6
+
+
+def test_fewer_drawn_rows_are_compared_with_real_ones_of_all_times(tmp_path: Path) -> None:
+    times = np.sort(np.random.default_rng(0).normal(size=4_000))
+    real = pa.table({"one": times, "two": np.random.default_rng(1).normal(size=4_000)})
+    drawn = real.take(pa.array(np.random.default_rng(2).permutation(4_000)[:300]))
+    Bundle.write(tmp_path / "model", manifest=manifest_of(real), files={})
+    for name, table in (("real", real), ("drawn", drawn)):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    found = likeness(*(str(tmp_path / name) for name in ("model", "drawn.parquet", "real.parquet")))
+    assert found.columns[0].distance < 0.15
+
+
 def test_a_shift_that_a_line_sees_is_told_by_both_classifiers() -> None:
     random = np.random.default_rng(0)
     real = random.normal(size=(400, 2)).astype(np.float32)
