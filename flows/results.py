@@ -80,6 +80,27 @@ class RefreshResult(Config):
     embedding: JobReport
 
 
+class PublishResult(Config):
+    """What a feature store knows of a destination now."""
+
+    repository: str
+    project: str
+    view: str
+    definition: str = Field(description="File of the repository that holds the definitions.")
+    destination: str
+    run_id: str
+    model: str
+    keys: tuple[str, ...]
+    event_time: str
+    features: tuple[str, ...]
+    dim: int
+    online_run: str | None = Field(description="Version that the online store was loaded from.")
+    loaded_from: str | None = Field(
+        default=None, description="First event time that this run loaded into the online store."
+    )
+    seconds: float
+
+
 def current_of(destination: str) -> str:
     """What readers open at a destination; in a store there are no links, `resolve` lists files."""
     return destination if destination.startswith("s3://") else f"{destination}/current"

@@ -8,6 +8,7 @@ from flows.results import (
     GenerationResult,
     Probe,
     Promotion,
+    PublishResult,
     RefreshResult,
     TrainingResult,
     current_of,
@@ -114,6 +115,25 @@ def refresh(result: RefreshResult) -> str:
     """What `flow refresh` says."""
     parts = (training(result.training), promotion(result.promotion), embedding(result.embedding))
     return "\n\n".join(parts)
+
+
+def publication(result: PublishResult) -> str:
+    """What `publish` says."""
+    online = "not loaded; --materialize loads it"
+    if result.online_run is not None:
+        online = f"version {result.online_run}"
+    if result.loaded_from is not None:
+        online += f", now loaded from {result.loaded_from} on"
+    size = f"{result.dim} numbers by {', '.join(result.keys)} at {result.event_time}"
+    return two_columns(
+        [
+            ("feature view", f"{result.view} of {result.project}, {size}"),
+            ("over", f"{current_of(result.destination)}, version {result.run_id}"),
+            ("defined in", result.definition),
+            ("online", online),
+            ("took", f"{result.seconds:.1f} s"),
+        ]
+    )
 
 
 def verification(result: Verification) -> str:
