@@ -121,7 +121,7 @@ def train(
 
     A killed run goes on where it stopped when the same command is given again.
     """
-    with reporting(as_json=as_json, debug=debug) as report:
+    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
         job = training_job(given, path=config)
         from flows import texts, verbs
 
@@ -142,7 +142,7 @@ def embed(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = Fals
 
     Only new or changed files are computed. A killed run goes on where it stopped.
     """
-    with reporting(as_json=as_json, debug=debug) as report:
+    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
         job = parse(EmbeddingJob, given, where="embed")
         import pipeline
         from flows import texts
@@ -202,7 +202,7 @@ def flow_train(
     debug: Debug = False,
 ) -> None:
     r"""Train as a Prefect flow: the \[train] table of the project file."""
-    with reporting(as_json=as_json, debug=debug) as report:
+    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
         job = required(load_project(config).train, "train", config)
         settings = flow_settings(given, path=config)
         runs, texts = _prefect()
@@ -226,7 +226,7 @@ def flow_embed(
     debug: Debug = False,
 ) -> None:
     r"""Embed as a Prefect flow: the \[embed] table of the project file."""
-    with reporting(as_json=as_json, debug=debug) as report:
+    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
         job = required(load_project(config).embed, "embed", config)
         settings = flow_settings(given, path=config)
         runs, texts = _prefect()
@@ -244,7 +244,7 @@ def flow_refresh(
     debug: Debug = False,
 ) -> None:
     """Train a candidate, promote it when it is not worse, embed with the promoted model."""
-    with reporting(as_json=as_json, debug=debug) as report:
+    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
         job = refresh_job(config)
         settings = flow_settings(given, path=config)
         runs, texts = _prefect()

@@ -51,11 +51,12 @@ def _cleaning_usage_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
+def reporting(*, as_json: bool, debug: bool, resumes: bool = False) -> Iterator[Report]:
     """Gives the function that prints the command's result; turns an error into its exit code.
 
     Whatever else is printed meanwhile goes to standard error, so that standard output holds the
-    result and nothing but the result.
+    result and nothing but the result. A command that `resumes` goes on where it was interrupted;
+    the others begin anew.
     """
     out = sys.stdout
 
@@ -73,8 +74,12 @@ def reporting(*, as_json: bool, debug: bool) -> Iterator[Report]:
             told = "".join(traceback.format_exception(error))
             print(inert(without_secrets(told)), file=sys.stderr, end="")
         if as_json:
-            print(json.dumps({"error": _document(error)}, indent=2), file=out, flush=True)
-        print(f"parquet2vec: {_message(error)}", file=sys.stderr, flush=True)
+            print(
+                json.dumps({"error": _document(error, resumes=resumes)}, indent=2),
+                file=out,
+                flush=True,
+            )
+        print(f"parquet2vec: {_message(error, resumes=resumes)}", file=sys.stderr, flush=True)
         raise typer.Exit(exit_code(error)) from None
 
 
@@ -85,17 +90,18 @@ def exit_code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, Parquet2VecError) else 1
 
 
-def _message(error: BaseException) -> str:
+def _message(error: BaseException, *, resumes: bool) -> str:
     """One message: what was required, what was found, what to do.
 
     Only its first line begins at the margin, so that no name in it can pass for a message.
     """
-    return inert(without_secrets(_explanation(error))).replace("\n", "\n  ")
+    return inert(without_secrets(_explanation(error, resumes=resumes))).replace("\n", "\n  ")
 
 
-def _explanation(error: BaseException) -> str:
+def _explanation(error: BaseException, *, resumes: bool) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the same command again goes on where it stopped"
+        again = "goes on where it stopped" if resumes else "begins anew"
+        return f"interrupted; the same command again {again}"
     if isinstance(error, Parquet2VecError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
@@ -116,10 +122,10 @@ def _missing_package(error: ModuleNotFoundError) -> str:
     return f"this command needs {package}, not found; pip install 'parquet2vec[{extra}]'"
 
 
-def _document(error: BaseException) -> dict[str, Any]:
+def _document(error: BaseException, *, resumes: bool) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
-        "message": _message(error),
+        "message": _message(error, resumes=resumes),
         "exit_code": exit_code(error),
     }
 

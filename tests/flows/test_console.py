@@ -46,9 +46,11 @@ def test_an_error_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[st
     assert told.out == ""
 
 
-def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_says_whether_the_command_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    ended_with(KeyboardInterrupt(), resumes=True)
+    assert "same command again goes on where it stopped" in capsys.readouterr().err
     ended_with(KeyboardInterrupt())
-    assert "same command again" in capsys.readouterr().err
+    assert "same command again begins anew" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

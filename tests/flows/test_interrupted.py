@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from flows import verbs
+
 Cli = Callable[..., Any]
 POLL_SECONDS = 0.005
 
@@ -104,3 +106,24 @@ def test_a_training_that_was_killed_resumes_and_gives_the_same_bundle(
     assert not (tmp_path / ".killed.work").exists()
     sealed = [(out / "manifest.json").read_bytes() for out in (killed, whole)]
     assert sealed[0] == sealed[1]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "told"),
+    [
+        ("train", ("train", "table", "--out", "model"), "goes on where it stopped"),
+        ("generate", ("generate", "model", "--rows", 3, "--out", "x.parquet"), "begins anew"),
+        ("evaluate", ("evaluate", "model", "table", "--label", "late"), "begins anew"),
+    ],
+)
+def test_a_command_says_whether_it_goes_on_where_it_was_interrupted(
+    cli_here: Cli, monkeypatch: pytest.MonkeyPatch, verb: str, words: tuple[object, ...], told: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verbs, verb, interrupted)
+    done = cli_here(*words)
+    assert (done.code, done.err.splitlines()[-1]) == (
+        130, f"parquet2vec: interrupted; the same command again {told}"
+    )  # fmt: skip
