@@ -15,8 +15,10 @@ from export.card import model_card
 from export.conditions import told_columns
 from export.generation import generation
 from export.models import CORE, build
+from export.profile import profile
 from export.verify import verify
 from pipeline.bundle import FORMAT, REPORT, Bundle, Manifest
+from pipeline.profile import TRAINING_PROFILE
 from pipeline.residuals import GENERATION
 from pipeline.runs import widest_layer
 
@@ -58,6 +60,7 @@ def export(checkpoint: Checkpoint, path: str | Path) -> Bundle:
         prior=checkpoint.prior,
         parity=parity,
     )
+    kept[TRAINING_PROFILE] = profile(manifest, files, checkpoint)
     bundle = Bundle.write(path, manifest=manifest, files=files | kept)
     add_report(bundle, checkpoint)
     _log.info("bundle %s written: %s", bundle.fingerprint[:12], bundle.path)

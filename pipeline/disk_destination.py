@@ -8,6 +8,7 @@
     DEST/_lock                            held while a run writes; dropped when its process dies
     DEST/_pinned                          there while the pointer is pinned
     DEST/_superseded.json                 since when readers no longer get which version
+    DEST/_drift/<run_id>.json             what `monitor` found, and its picture
     DEST/_parquet2vec.json                marks the folder as ours, with the format
 
 A name counts as durable only after its folder was synced, in this order: parts and manifest, the
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +31,9 @@ from pipeline import storage
 from pipeline.disk_pointer import CURRENT, PINNED, SUPERSEDED, DiskPointer
 from pipeline.disk_stage import DiskStage, intact
 from pipeline.errors import DestinationError, PublishError
+from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import (
+    DRIFT,
     MANIFEST,
     MARK,
     PartReport,
@@ -45,8 +49,9 @@ from pipeline.publishing import (
     seal_manifest,
 )
 
-_NAMES = (CURRENT, PINNED, SUPERSEDED, "versions", "_stage", "_lock", MARK)
+_NAMES = (CURRENT, PINNED, SUPERSEDED, "versions", "_stage", "_lock", DRIFT, MARK)
 _REMOVED = ".removed"
+_GIVEN_UP = 3_600
 # What a fresh file system holds.
 _HARMLESS = "lost+found"
 
@@ -148,6 +153,29 @@ class DiskDestination:
         """Whether a published part has the bytes that were sealed."""
         return intact(self._version(run_id) / part.name, part)
 
+    def profile(self, run_id: str) -> bytes | None:
+        """What a version keeps in `RUN_PROFILE`, whatever its bytes; None if it is not there."""
+        return _read(self._version(run_id) / RUN_PROFILE)
+
+    def drift_files(self) -> list[str]:
+        """Names of what was noted of drift, sorted."""
+        folder = self.root / DRIFT
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(name for name in names if not name.endswith(".tmp"))
+
+    def read_drift(self, name: str) -> bytes | None:
+        """What was noted under `name`; None if it is not there."""
+        return _read(self.root / DRIFT / name)
+
+    def write_drift(self, name: str, data: bytes | None) -> None:
+        """Note `data` under `name` in the place of what was there; nothing is left of None."""
+        path = self.root / DRIFT / name
+        if data is None:
+            path.unlink(missing_ok=True)
+            return
+        storage.make_folder(path.parent)
+        storage.write_file(path, data)
+
     def stage(self, run_id: str) -> DiskStage:
         """The work in progress of `run_id`, continued where a killed run left it."""
         stage = DiskStage(self.root, run_id)
@@ -162,7 +190,9 @@ class DiskDestination:
             leftover.unlink()
         return stage
 
-    def commit(self, stage: Stage, manifest: VersionManifest) -> None:
+    def commit(
+        self, stage: Stage, manifest: VersionManifest, *, profile: bytes | None = None
+    ) -> None:
         """Seal the staged parts with their manifest: the rename of their folder commits.
 
         Raises:
@@ -181,6 +211,8 @@ class DiskDestination:
             (folder / name).unlink()
         # Gathered here and not part by part: a run that dies before is resumed from hashes only.
         storage.sync_files(folder / part.name for part in manifest.files)
+        if profile is not None:
+            storage.write_file(folder / RUN_PROFILE, profile)
         storage.write_file(folder / MANIFEST, seal_manifest(manifest))
         folder.rename(self._version(manifest.run_id))
         storage.sync_folder(versions)
@@ -205,6 +237,11 @@ class DiskDestination:
             if leftover.name.startswith(_NAMES):
                 leftover.unlink()
                 dropped.append(leftover.name)
+        for leftover in (self.root / DRIFT).glob("*.tmp"):
+            # Nobody who writes there holds the lock.
+            if time.time() - leftover.stat().st_mtime > _GIVEN_UP:
+                leftover.unlink(missing_ok=True)
+                dropped.append(f"{DRIFT}/{leftover.name}")
         return sorted(dropped)
 
     def remove(self, run_id: str) -> None:
@@ -226,6 +263,13 @@ class DiskDestination:
 
     def _version(self, run_id: str) -> Path:
         return self.root / "versions" / run_id
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _mark(root: Path) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import pyarrow as pa
 
-from pipeline import storage
+from pipeline import arrow, storage
 from pipeline.budget import Budget
 from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob
@@ -21,6 +23,8 @@ from pipeline.encoder import Encoder, Scorer
 from pipeline.errors import BundleError, DataError
 from pipeline.parquet import unreadable
 from pipeline.parts import PartWriter, part_batch
+from pipeline.profile import TRAINING_PROFILE, Gauge, TrainingProfile, read_training
+from pipeline.profiling import ERROR, Sample, places_of
 from pipeline.publishing import PartReport, Stage
 from pipeline.shards import Shard, read_batches
 
@@ -35,6 +39,8 @@ class ShardPlan:
     run_id: str
     schema: bytes
     budget: Budget
+    profiled: Mapping[int, int] = field(default_factory=dict)
+    """Rows to count for the run's profile, by the index of their shard."""
 
     def part_name(self, shard: Shard) -> str:
         """The run stands in the name, so that parts of two runs are never read as one table."""
@@ -75,9 +81,10 @@ def _write(plan: ShardPlan, shard: Shard, name: str, scratch: Path) -> PartRepor
     schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
     writer, null_keys = PartWriter(scratch, schema), 0
     try:
-        encoder, scorer = _models(plan.job.bundle, plan.model, plan.job.scores)
-        keys = [column.name for column in encoder.schema.keys]
-        for batch in _embedded(plan, shard, schema, encoder, scorer):
+        models = _models(plan.job.bundle, plan.model, plan.job.scores)
+        sample = Sample(places_of(shard.rows, plan.profiled.get(shard.index, 0)))
+        keys = [column.name for column in models.encoder.schema.keys]
+        for batch in _embedded(plan, shard, schema, models, sample):
             writer.write(batch)
             null_keys += sum(batch.column(key).null_count for key in keys)
     except DataError as error:
@@ -95,12 +102,14 @@ def _write(plan: ShardPlan, shard: Shard, name: str, scratch: Path) -> PartRepor
         source=shard.file.relative,
         row_groups=shard.row_groups,
         null_keys=null_keys,
+        profile=sample.block(models.gauges, source=shard.file.relative) if sample.rows else None,
     )
 
 
 def _embedded(
-    plan: ShardPlan, shard: Shard, schema: pa.Schema, encoder: Encoder, scorer: Scorer | None
+    plan: ShardPlan, shard: Shard, schema: pa.Schema, models: _Models, sample: Sample
 ) -> Iterator[pa.RecordBatch]:
+    encoder, scorer = models.encoder, models.scorer
     contract = encoder.schema
     passed = [column.name for column in contract.with_role("key", "event_time")]
     batches = read_batches(
@@ -111,18 +120,54 @@ def _embedded(
         features=contract.features,
     )
     for batch in batches:
-        vectors = encoder.encode(batch)
+        inputs = encoder.inputs(batch)
+        vectors = encoder.encode_inputs(inputs)
         scores = scorer.score(batch) if scorer else None
+        sample.add(inputs, vectors, models.errors(batch, scores, sample))
         yield part_batch(schema, [batch.column(name) for name in passed], vectors, scores)
 
 
+@dataclass(frozen=True)
+class _Models:
+    """The sessions of a bundle; the gauges that its training was counted with, if it was."""
+
+    encoder: Encoder
+    scorer: Scorer | None
+    gauges: tuple[Gauge, ...]
+
+    def errors(
+        self, batch: pa.RecordBatch, scores: npt.NDArray[np.float32] | None, sample: Sample
+    ) -> npt.NDArray[np.float32] | None:
+        """The reconstruction errors of rows of the next `batch` that `sample` counts."""
+        at = sample.scored_within(batch.num_rows)
+        if not len(at):
+            return None
+        if scores is not None:
+            return scores[at]
+        rows = batch.take(arrow.numbers(at, pa.int64()))
+        return self._own_scorer.score(rows) if self.gauges[-1].name == ERROR else None
+
+    @cached_property
+    def _own_scorer(self) -> Scorer:
+        return Scorer(self.encoder.bundle)
+
+
 @lru_cache(maxsize=2)
-def _models(bundle: str, fingerprint: str, scores: bool) -> tuple[Encoder, Scorer | None]:
-    """The sessions of a bundle, once per process."""
+def _models(bundle: str, fingerprint: str, scores: bool) -> _Models:
+    """The models of a bundle, once per process."""
     opened = Bundle.open(bundle)
     if opened.fingerprint != fingerprint:
         raise BundleError(f"{bundle} was replaced while the job ran; run again")
-    return Encoder(opened), Scorer(opened) if scores else None
+    profile = training_profile(opened)
+    gauges = profile.gauges if profile else ()
+    return _Models(Encoder(opened), Scorer(opened) if scores else None, gauges)
+
+
+def training_profile(bundle: Bundle) -> TrainingProfile | None:
+    """What `bundle` knows of the rows it was made from; the first bundles had none."""
+    if not bundle.has(TRAINING_PROFILE):
+        return None
+    return read_training(bundle.read(TRAINING_PROFILE), path=str(bundle.path / TRAINING_PROFILE))
 
 
 def _located(error: DataError, shard: Shard) -> DataError:

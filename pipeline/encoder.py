@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ _LARGEST_TILE = 16 * 2**20
 _RUNS_PER_TILE = 16
 
 Embedding = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The feature columns of a batch as arrays, in the order of the schema within each kind.
+
+    Shape:
+        numbers (and booleans), times and codes are [rows] each, vectors [rows, length] by name.
+    """
+
+    rows: int
+    numbers: list[npt.NDArray[Any]]
+    times: list[npt.NDArray[np.int64]]
+    codes: list[npt.NDArray[np.int64]]
+    vectors: dict[str, npt.NDArray[np.float32]]
 
 
 class Encoder:
@@ -96,20 +112,30 @@ class Encoder:
 
     def encode(self, batch: pa.RecordBatch) -> Embedding:
         """The embedding of every row of a batch that keeps the contract, float32 [rows, dim]."""
-        rows = batch.num_rows
-        numbers = [to_input(flat(batch, c.name), c) for c in self._numbers]
-        times = [to_input(flat(batch, c.name), c) for c in self._times]
-        vectors = {c.name: to_input(flat(batch, c.name), c) for c in self._vectors}
-        codes = self._codes(batch)
-        found = np.empty((rows, self.dim), np.float32)
-        for start, stop, count in _tiles(rows, self._rows_per_run, self._runs_per_tile):
-            tiles = _tile(NUMBERS, numbers, start, stop, count, np.float64)
-            tiles |= _tile(TIMESTAMPS, times, start, stop, count, np.int64)
-            tiles |= _tile(CODES, codes, start, stop, count, np.int64)
+        return self.encode_inputs(self.inputs(batch))
+
+    def inputs(self, batch: pa.RecordBatch) -> Inputs:
+        """The feature columns of a batch that keeps the contract, as arrays."""
+        return Inputs(
+            rows=batch.num_rows,
+            numbers=[to_input(flat(batch, c.name), c) for c in self._numbers],
+            times=[to_input(flat(batch, c.name), c) for c in self._times],
+            codes=self._codes(batch),
+            vectors={c.name: to_input(flat(batch, c.name), c) for c in self._vectors},
+        )
+
+    def encode_inputs(self, inputs: Inputs) -> Embedding:
+        """The embedding of every row of `inputs`, float32 [rows, dim]."""
+        found = np.empty((inputs.rows, self.dim), np.float32)
+        for start, stop, count in _tiles(inputs.rows, self._rows_per_run, self._runs_per_tile):
+            tiles = _tile(NUMBERS, inputs.numbers, start, stop, count, np.float64)
+            tiles |= _tile(TIMESTAMPS, inputs.times, start, stop, count, np.int64)
+            tiles |= _tile(CODES, inputs.codes, start, stop, count, np.int64)
             for place, first in enumerate(range(start, stop, count)):
-                inputs = {name: tile[place] for name, tile in tiles.items()}
-                inputs |= {n: values[first : first + count] for n, values in vectors.items()}
-                (found[first : first + count],) = self._core.run(["embedding"], inputs)
+                run = {name: tile[place] for name, tile in tiles.items()}
+                rows = slice(first, first + count)
+                run |= {name: values[rows] for name, values in inputs.vectors.items()}
+                (found[rows],) = self._core.run(["embedding"], run)
         return found
 
     def _codes(self, batch: pa.RecordBatch) -> list[npt.NDArray[np.int64]]:

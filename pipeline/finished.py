@@ -14,8 +14,8 @@ _BATCH = 64
 
 def find_finished(
     works: Mapping[str, str], stage: Stage, destination: Destination, *, threads: int
-) -> tuple[dict[str, PartReport], int]:
-    """Intact parts for `works` (work by part name), and how many of them a killed run had finished.
+) -> tuple[dict[str, PartReport], frozenset[str]]:
+    """Intact parts for `works` (work by part name), and names of those a killed run had finished.
 
     The others are taken over from published versions. They are hashed side by side: with many small
     files this is most of what a run does.
@@ -36,7 +36,8 @@ def find_finished(
     batches = [names[start : start + _BATCH] for start in range(0, len(names), _BATCH)]
     with ThreadPoolExecutor(max_workers=threads) as pool:
         taken = [pair for batch in pool.map(find, batches) for pair in batch]
-    return {part.name: part for part, _ in taken}, sum(resumed for _, resumed in taken)
+    resumed = frozenset(part.name for part, is_resumed in taken if is_resumed)
+    return {part.name: part for part, _ in taken}, resumed
 
 
 def _known(destination: Destination) -> dict[str, tuple[PartReport, str]]:

@@ -6,9 +6,11 @@ this machine or on tasks of another engine.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,12 +21,15 @@ from pipeline import budget
 from pipeline.bundle import Bundle
 from pipeline.config import Config, EmbeddingJob
 from pipeline.destinations import open_destination
-from pipeline.embedding import ShardPlan, digest, embed_shard, options_of
+from pipeline.embedding import ShardPlan, digest, embed_shard, options_of, training_profile
 from pipeline.errors import BundleError, ConfigError, PublishError, StoreError
 from pipeline.finished import find_finished
 from pipeline.keys import require_unique
 from pipeline.parts import part_schema
+from pipeline.manifest import FileRecord
 from pipeline.progress import Progress, Silent
+from pipeline.profile import Counted, RunProfile, TrainingProfile, merged
+from pipeline.profiling import shares_of_run
 from pipeline.publishing import (
     FORMAT,
     Destination,
@@ -157,16 +162,22 @@ def _run(
         )
         works = {plan.part_name(shard): plan.work(shard) for shard in shards}
         done, resumed = find_finished(works, stage, destination, threads=plan.budget.workers)
-        reused = len(done) - resumed
+        reused = len(done) - len(resumed)
         todo = [shard for shard, name in zip(shards, works, strict=True) if name not in done]
         mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
         rows = _compute(plan, todo, works, done, mapper, progress)
         if destination.has(run_id) and whole(destination, run_id) is None:
+        new = [s for s in shards if (n := plan.part_name(s)) in resumed or n not in done]
+        training = training_profile(bundle)
+        if training is not None:
+            plan = replace(plan, profiled=_profiled(new, bundle))
             # It is damaged: replaced only now that all of it is there again.
             destination.remove(run_id)
-        manifest = _manifest(plan, source, [done[name] for name in works])
-        destination.commit(stage, manifest)
-        counts = {"computed": len(todo), "resumed": resumed, "reused": reused}
+        parts = [done[name] for name in works]
+        profile = _profile(training, parts, plan, rows=sum(shard.rows for shard in new))
+        manifest = _manifest(plan, source, parts, profile)
+        destination.commit(stage, manifest, profile=profile)
+        counts = {"computed": len(todo), "resumed": len(resumed), "reused": reused}
         report = report.model_copy(update={**counts, "computed_rows": rows, "published": True})
     pointer = _point(destination, run_id)
     removed = _clean(destination, job)
@@ -263,7 +274,33 @@ def _require_unique_keys(
     require_unique(source, schema, names, memory=budget.allowed(job))
 
 
-def _manifest(plan: ShardPlan, source: Source, parts: Sequence[PartReport]) -> VersionManifest:
+def _profiled(new: Sequence[Shard], bundle: Bundle) -> dict[int, int]:
+    """How many rows to count of which of the shards that are `new` in this run.
+
+    What a killed run had finished counts as new, or a run that goes on would count other rows.
+    """
+    width = len(bundle.manifest.feature_schema.features) + bundle.manifest.dim
+    shares = shares_of_run([shard.rows for shard in new], width=width)
+    return {new[place].index: rows for place, rows in shares.items()}
+
+
+def _profile(
+    training: TrainingProfile | None, parts: Sequence[PartReport], plan: ShardPlan, *, rows: int
+) -> bytes | None:
+    """The file that counts some of the `rows` which this run computed; None if it counted none."""
+    blocks = merged(part.profile for part in parts if part.profile is not None)
+    if training is None or not blocks:
+        return None
+    run = Counted(rows=rows, blocks=blocks)
+    return RunProfile(**dict(training), model=plan.model, run=run).to_bytes()
+
+
+def _manifest(
+    plan: ShardPlan, source: Source, parts: Sequence[PartReport], profile: bytes | None
+) -> VersionManifest:
+    sealed = None
+    if profile is not None:
+        sealed = FileRecord(bytes=len(profile), sha256=hashlib.sha256(profile).hexdigest())
     return VersionManifest(
         format=FORMAT,
         run_id=plan.run_id,
@@ -272,12 +309,13 @@ def _manifest(plan: ShardPlan, source: Source, parts: Sequence[PartReport]) -> V
         options=options_of(plan.job),
         source=source.path,
         inputs=tuple(file.fingerprint for file in source.files),
-        files=tuple(parts),
+        files=tuple(part.model_copy(update={"profile": None}) for part in parts),
         versions={"onnxruntime": onnxruntime.__version__, "pyarrow": pa.__version__},
         published=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
 
 
+        profile=sealed,
 def _run_id(job: EmbeddingJob, bundle: Bundle, source: Source) -> str:
     facts = [
         bundle.fingerprint,

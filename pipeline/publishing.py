@@ -14,17 +14,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeAlias
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from pipeline.config import Config
 from pipeline.errors import ConfigError, DestinationError
 from pipeline.locations import require_run_id
+from pipeline.manifest import FileRecord
+from pipeline.profile import Block
 from pipeline.seals import UNSEALED, Seal, is_intact, sealed
 
 # Raise it when an older reader would misread a newer destination.
 FORMAT = 1
 MANIFEST = "_manifest.json"
 MARK = "_parquet2vec.json"
+DRIFT = "_drift"
 
 # What a manifest says becomes part of a path, so that nothing else may stand in it.
 RunId: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
@@ -36,7 +39,8 @@ PartName: TypeAlias = Annotated[
 class PartReport(Config):
     """One finished part: what it holds and the work that made it.
 
-    `work` names model, options and input of the part: equal work gives equal bytes.
+    `work` names model, options and input of the part: equal work gives equal bytes. `profile`
+    counts some of its rows, until the version is published with the counts of all in one file.
     """
 
     name: PartName
@@ -47,10 +51,18 @@ class PartReport(Config):
     source: str
     row_groups: tuple[int, ...]
     null_keys: int = 0
+    profile: Block | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_empty_profile(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if name != "profile" or value}
 
 
 class VersionManifest(Config):
-    """What a published version says of itself; `seal` is there once it is published."""
+    """What a published version says of itself; `seal` is there once it is published.
+
+    `profile` seals the file that counts the rows which this run computed, where it counted any.
+    """
 
     format: int
     run_id: RunId
@@ -62,6 +74,7 @@ class VersionManifest(Config):
     files: tuple[PartReport, ...]
     versions: dict[str, str]
     published: str
+    profile: FileRecord | None = None
     seal: Seal | None = None
 
 
@@ -227,8 +240,22 @@ class Destination(Protocol):
     def stage(self, run_id: str) -> Stage:
         """The work in progress of `run_id`, continued where a killed run left it."""
 
-    def commit(self, stage: Stage, manifest: VersionManifest) -> None:
-        """Seal the parts with their manifest and make them a version, in one step.
+    def commit(
+        self, stage: Stage, manifest: VersionManifest, *, profile: bytes | None = None
+    ) -> None:
+        """Seal parts and `profile` with their manifest and make them a version, in one step.
+    def profile(self, run_id: str) -> bytes | None:
+        """What a version keeps in `RUN_PROFILE`, whatever its bytes; None if it is not there."""
+
+    def drift_files(self) -> list[str]:
+        """Names of what was noted of drift, sorted."""
+
+    def read_drift(self, name: str) -> bytes | None:
+        """What was noted under `name`; None if it is not there."""
+
+    def write_drift(self, name: str, data: bytes | None) -> None:
+        """Note `data` under `name` in the place of what was there; nothing is left of None."""
+
 
         Raises:
             PublishError: if a part is not there as its report says, or the version already is.

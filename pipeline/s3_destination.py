@@ -6,6 +6,7 @@
     DEST/versions/<run_id>/_manifest.json  created once: this is the commit
     DEST/pointers/000042.json              created once; the highest number is what readers see
     DEST/_stage/<run_id>/…                 notes of finished parts
+    DEST/_drift/<run_id>.json              what `monitor` found, and its picture
     DEST/_parquet2vec.json                 marks the prefix as ours, with the format
 
 Everything that must be decided once is an object that the store creates for one writer only. There
@@ -23,7 +24,9 @@ from datetime import UTC, datetime, timedelta
 from pipeline import objects
 from pipeline.errors import DestinationError, PublishError, StoreError
 from pipeline.locations import S3Location, is_run_id
+from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import (
+    DRIFT,
     MANIFEST,
     MARK,
     PartReport,
@@ -40,7 +43,7 @@ from pipeline.publishing import (
 from pipeline.s3_pointers import S3Pointers
 from pipeline.s3_stage import S3Stage
 
-_NAMES = {MARK, "versions", "pointers", "_stage"}
+_NAMES = {MARK, "versions", "pointers", "_stage", DRIFT}
 # What is unfinished may belong to a run on another machine; after this time it was given up.
 _GIVEN_UP = timedelta(hours=24)
 
@@ -145,6 +148,25 @@ class S3Destination:
         except FileNotFoundError:
             return False
 
+    def profile(self, run_id: str) -> bytes | None:
+        """What a version keeps in `RUN_PROFILE`, whatever its bytes; None if it is not there."""
+        return _read(self._version(run_id).join(RUN_PROFILE))
+
+    def drift_files(self) -> list[str]:
+        """Names of what was noted of drift, sorted."""
+        return objects.children(self.root.join(DRIFT))
+
+    def read_drift(self, name: str) -> bytes | None:
+        """What was noted under `name`; None if it is not there."""
+        return _read(self.root.join(DRIFT, name))
+
+    def write_drift(self, name: str, data: bytes | None) -> None:
+        """Note `data` under `name` in the place of what was there; nothing is left of None."""
+        if data is None:
+            objects.delete([self.root.join(DRIFT, name)])
+        else:
+            objects.write(self.root.join(DRIFT, name), data)
+
     def stage(self, run_id: str) -> S3Stage:
         """The work in progress of `run_id`, continued where a killed run left it."""
         if self.has(run_id) and self._damage(run_id):
@@ -152,7 +174,9 @@ class S3Destination:
             objects.delete([self._version(run_id).join(MANIFEST)])
         return S3Stage(self.root, run_id)
 
-    def commit(self, stage: Stage, manifest: VersionManifest) -> None:
+    def commit(
+        self, stage: Stage, manifest: VersionManifest, *, profile: bytes | None = None
+    ) -> None:
         """Create the manifest of parts that are there: of all who try, one succeeds.
 
         Another run that did the same work with the same parts is no error.
@@ -162,6 +186,8 @@ class S3Destination:
         """
         version = self._version(manifest.run_id)
         self._require_whole(manifest)
+        if profile is not None:
+            self._put_profile(manifest.run_id, profile)
         if not objects.create(version.join(MANIFEST), seal_manifest(manifest)):
             if _parts(self.manifest(manifest.run_id)) != _parts(manifest):
                 raise PublishError(
@@ -169,7 +195,8 @@ class S3Destination:
                     "same work; run again to take it as it is"
                 )
             return
-        ours = {version.join(name) for name in (MANIFEST, *(part.name for part in manifest.files))}
+        names = [MANIFEST, *(part.name for part in manifest.files)]
+        ours = {version.join(name) for name in [*names, *([RUN_PROFILE] if profile else [])]}
         found = {facts.location for facts in objects.listed(version)}
         # Left by a run of other code, which cut the same work into other parts.
         objects.delete(found - ours)
@@ -211,6 +238,14 @@ class S3Destination:
         """Delete a version: its manifest first, and without it the rest is no version."""
         objects.delete([self._version(run_id).join(MANIFEST)])
         self._drop(self._version(run_id))
+
+    def _put_profile(self, run_id: str, profile: bytes) -> None:
+        """Create the profile; one that a run of other code has left before its commit gives way."""
+        location = self._version(run_id).join(RUN_PROFILE)
+        if objects.create(location, profile) or self.has(run_id):
+            return
+        if _read(location) != profile:
+            objects.write(location, profile)
 
     def _listed(self, run_id: str) -> dict[str, int]:
         version = self._version(run_id)

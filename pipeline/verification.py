@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from pipeline.config import Config
 from pipeline.destinations import open_destination
 from pipeline.errors import DestinationError
 from pipeline.files import holds
+from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import MANIFEST, Destination, VersionManifest
 
 _SHOWN = 5
@@ -88,5 +90,11 @@ def _wrong(destination: Destination, manifest: VersionManifest) -> Iterator[str]
         for name, intact in zip(parts, pool.map(is_intact, parts), strict=True):
             if not intact:
                 yield f"{manifest.run_id}/{name}"
-    for name in sorted(destination.files(manifest.run_id).keys() - {*parts, MANIFEST}):
+    record = manifest.profile
+    if record is not None:
+        profile = destination.profile(manifest.run_id)
+        if profile is None or hashlib.sha256(profile).hexdigest() != record.sha256:
+            yield f"{manifest.run_id}/{RUN_PROFILE}"
+    known = {*parts, MANIFEST, *([RUN_PROFILE] if record else [])}
+    for name in sorted(destination.files(manifest.run_id).keys() - known):
         yield f"{manifest.run_id}/{name} is no part of the version"

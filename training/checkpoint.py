@@ -20,6 +20,7 @@ from training.split import Split
 from training.tensors import read_tensors, replace, write_tensors
 
 WEIGHTS, HELD_OUT, RECORD = "weights.safetensors", "held_out.parquet", "checkpoint.json"
+PROFILED = "profiled.parquet"
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Checkpoint:
     `module` is in eval mode. `held_out` holds at most 2,000 raw validation rows, features only.
     `history` gives each candidate's curve; `selection` says what was compared, the candidates'
     scores, the winner and its margin. `training_data` names the source: fingerprint and rows.
-    `prior` says how the embeddings are spread.
+    `prior` says how the embeddings are spread. `profiled` holds the raw rows that the bundle's
+    profile counts, with their blocks (`training.blocks`).
     """
 
     spec: EncoderSpec
@@ -43,15 +45,15 @@ class Checkpoint:
     training_data: dict[str, Any]
     seed: int
     prior: Prior | None = None
+    profiled: pa.Table | None = None
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint; the record comes last, so that it is there only when all is."""
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / WEIGHTS, self.module.state_dict(), {})
-        buffer = pa.BufferOutputStream()
-        # Lists keep the names of their elements: bundles tell the types of the table's columns.
-        pq.write_table(self.held_out, buffer, use_compliant_nested_type=False)
-        replace(folder / HELD_OUT, buffer.getvalue().to_pybytes())
+        for name, rows in ((HELD_OUT, self.held_out), (PROFILED, self.profiled)):
+            if rows is not None:
+                replace(folder / name, parquet_bytes(rows))
         record = {
             "spec": self.spec.model_dump(mode="json"),
             "schema": self.schema.model_dump(mode="json"),
@@ -85,4 +87,13 @@ class Checkpoint:
             training_data=record["training_data"],
             seed=int(record["seed"]),
             prior=None if (said := record.get("prior")) is None else Prior.model_validate(said),
+            profiled=pq.read_table(profiled) if (profiled := folder / PROFILED).exists() else None,
         )
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """`table` as the bytes of a Parquet file."""
+    buffer = pa.BufferOutputStream()
+    # Lists keep the names of their elements: bundles tell the types of the table's columns.
+    pq.write_table(table, buffer, use_compliant_nested_type=False)
+    return buffer.getvalue().to_pybytes()  # type: ignore[no-any-return]

@@ -24,7 +24,7 @@ from pipeline.source import Source, open_source
 from pipeline.storage import lock
 from training.autoencoder import Autoencoder
 from training.candidates import make, training_moments
-from training.checkpoint import RECORD, Checkpoint
+from training.checkpoint import PROFILED, RECORD, Checkpoint
 from training.conditions import NEEDED, classes_of
 from training.layout import Layout
 from training.matrix import TRAIN, Matrix
@@ -60,7 +60,7 @@ from training.targets import heads_of, learnt_from
 from training.tensors import replace
 from training.trunks import require_images
 
-FORMAT = 1
+FORMAT = 2
 LEAST_ROWS = 10
 
 
@@ -137,6 +137,7 @@ def _train(
         module=module,
         split=split,
         held_out=pq.read_table(work / HELD_OUT),
+        profiled=pq.read_table(work / PROFILED),
         history=history,
         selection=selection,
         training_data={

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.feed import NULL_INT, flat, to_timestamps
 from pipeline.progress import Progress
@@ -21,6 +20,8 @@ from pipeline.schema import FeatureSchema, infer
 from pipeline.shards import read_batches
 from pipeline.source import Source
 from pipeline.storage import sync_files, sync_folder
+from training.blocks import BlockSample
+from training.checkpoint import PROFILED, parquet_bytes
 from training.labels import LabelCoder
 from training.matrix import TRAIN, VALIDATION, Matrix, MatrixWriter
 from training.spec import TrainingJob
@@ -119,6 +120,7 @@ def write_matrix(
     coder = LabelCoder(tuple(column.name for column in schema.labels))
     features = [column.name for column in schema.features]
     kept: list[pa.RecordBatch] = []
+    profiled = BlockSample(schema, split, rows=source.rows)
     progress.start("prepare", min(source.rows, job.training.max_rows))
     with MatrixWriter(
         folder,
@@ -130,16 +132,16 @@ def write_matrix(
         for batch, parts, held in _rows(job, schema, source, split):
             writer.append(prologue.run(batch), split=parts, labels=coder.code(batch))
             kept.append(batch.select(features).filter(pa.array(held & (parts == VALIDATION))))
+            profiled.add(batch.select(features), parts)
             progress.advance(batch.num_rows)
     progress.finish()
-    buffer = pa.BufferOutputStream()
     held_out = pa.Table.from_batches(kept).slice(0, HELD_OUT_ROWS)
-    pq.write_table(held_out, buffer, use_compliant_nested_type=False)
     # The mark must not outlive a power failure that its rows did not.
     sync_files(folder.iterdir())
     sync_folder(folder)
     replace(work / TEXTS, json.dumps(coder.seen).encode())
-    replace(work / HELD_OUT, buffer.getvalue().to_pybytes())
+    replace(work / HELD_OUT, parquet_bytes(held_out))
+    replace(work / PROFILED, parquet_bytes(profiled.table()))
     replace(done, b"")
     return Matrix.open(folder)
 

@@ -43,7 +43,7 @@ def test_a_bundle_opens_and_embeds(bundle: Bundle, checkpoint: Checkpoint, table
 
 def test_the_seal_covers_models_weights_and_spec_but_not_the_report(bundle: Bundle) -> None:
     sealed = {f"{stem}.onnx" for stem in ("core", "decoder", "encoder", "lookup", "scorer")}
-    state = {"weights.safetensors", "spec.json", "generation.json"}
+    state = {"weights.safetensors", "spec.json", "generation.json", "profile.json"}
     assert set(bundle.manifest.files) == sealed | state
     unsealed = {"manifest.json", "report/history.json", "report/model_card.md"}
     assert set(contents(bundle.path)) == set(bundle.manifest.files) | unsealed

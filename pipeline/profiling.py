@@ -1,0 +1,169 @@
+"""Counting a sample of the rows that are embedded, from the very arrays that the encoder is fed.
+
+Which rows are counted depends on their places in the shard alone: not on batches, workers or
+threads, so that a run that was killed and goes on counts what an undisturbed one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.encoder import Inputs
+from pipeline.gauging import Values, count, edges_of, frequent_codes, means, norms
+from pipeline.keys import mix
+from pipeline.profile import MOST_BLOCKS, Block, Gauge, GaugeKind, Latents, rounded
+from pipeline.schema import FeatureSchema
+
+# Of a shard and of a run: enough to tell shares a percentage point apart.
+MOST_ROWS, LEAST_ROWS, ROWS_PER_RUN = 4_096, 256, 65_536
+# Numbers held until a shard is counted; they are 8 MB.
+MOST_NUMBERS = 2**20
+# A row is scored at the cost of embedding three.
+MOST_SCORED = 512
+ERROR = "reconstruction_error"
+
+Places = npt.NDArray[np.int64]
+
+
+class Thing(NamedTuple):
+    """What a gauge counts, before its cells are cut."""
+
+    name: str
+    column: str
+    kind: GaugeKind
+
+
+def things_of(schema: FeatureSchema, *, dim: int, scored: bool) -> tuple[Thing, ...]:
+    """What is counted of a table: its features, in the order of `Sample.values`.
+
+    Keys name rows and event times pass: neither is counted. A vector is counted by its norm and its
+    mean.
+    """
+    found: list[Thing] = []
+    for column in schema.by_kind("number", "boolean"):
+        kind: GaugeKind = "boolean" if column.kind == "boolean" else "number"
+        found.append(Thing(column.name, column.name, kind))
+    found += [Thing(one.name, one.name, "timestamp") for one in schema.by_kind("timestamp")]
+    found += [Thing(one.name, one.name, "category") for one in schema.by_kind("category")]
+    for column in schema.by_kind("vector", "image"):
+        found += [
+            Thing(f"{column.name} ({what})", column.name, "vector") for what in ("norm", "mean")
+        ]
+    found += [Thing(f"embedding_{i}", f"embedding_{i}", "latent") for i in range(dim)]
+    if scored:
+        found.append(Thing(ERROR, ERROR, "reconstruction error"))
+    return tuple(found)
+
+
+def shares_of_run(rows: Sequence[int], *, width: int) -> dict[int, int]:
+    """How many rows to count of which shard, by its place in `rows`, the rows of each shard.
+
+    Of many shards some that lie evenly are counted. `width` counts the numbers a row has.
+    """
+    counted = [place for place, size in enumerate(rows) if size]
+    if len(counted) > MOST_BLOCKS:
+        counted = [counted[i * len(counted) // MOST_BLOCKS] for i in range(MOST_BLOCKS)]
+    most = min(MOST_ROWS, ROWS_PER_RUN // max(1, len(counted)), MOST_NUMBERS // max(1, width))
+    return {place: min(rows[place], max(LEAST_ROWS, most)) for place in counted}
+
+
+def places_of(rows: int, count: int) -> Places:
+    """`count` of the places 0…`rows` - 1, ascending: one of each stretch of equal length.
+
+    Not at equal steps, which could always meet the same hour of a day.
+
+    >>> places_of(4, 4)
+    array([0, 1, 2, 3])
+    """
+    ends = np.arange(count + 1, dtype=np.int64) * rows // max(1, count)
+    lengths = np.diff(ends).astype(np.uint64)
+    found: Places = ends[:-1] + (mix(np.arange(count, dtype=np.uint64)) % lengths).astype(np.int64)
+    return found
+
+
+class Sample:
+    """The values of the rows at `places` of a shard, gathered batch by batch."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._row = 0
+        self._found: list[list[Values]] = []
+        self._errors: list[Values] = []
+
+    def within(self, rows: int) -> Places:
+        """Which of the next `rows` rows are counted, by their place among them."""
+        low, high = np.searchsorted(self._places, [self._row, self._row + rows])
+        found: Places = self._places[low:high] - self._row
+        return found
+
+    def scored_within(self, rows: int) -> Places:
+        """Which of the next `rows` rows are scored: some of those that are counted."""
+        step = -(-len(self._places) // MOST_SCORED)
+        low, high = np.searchsorted(self._places, [self._row, self._row + rows])
+        found: Places = self._places[low + -low % max(1, step) : high : max(1, step)] - self._row
+        return found
+
+    def add(
+        self, inputs: Inputs, embedding: npt.NDArray[np.float32], errors: Values | None
+    ) -> None:
+        """Take in the next batch; `errors` are those of its rows that `scored_within` names."""
+        at = self.within(inputs.rows)
+        self._row += inputs.rows
+        if not len(at):
+            return
+        values: list[Values] = [one[at] for one in inputs.numbers]
+        values += [one[at] for one in (*inputs.times, *inputs.codes)]
+        for vectors in inputs.vectors.values():
+            picked = vectors[at]
+            values += [norms(picked), means(picked)]
+        self._found.append([*values, embedding[at]])
+        if errors is not None:
+            self._errors.append(errors)
+
+    @property
+    def rows(self) -> int:
+        """Rows gathered."""
+        return sum(len(values[-1]) for values in self._found)
+
+    def embedding(self) -> npt.NDArray[np.float32]:
+        """The embedding of the gathered rows, [N, dim]."""
+        found: npt.NDArray[np.float32] = np.concatenate([values[-1] for values in self._found])
+        return found
+
+    def values(self) -> list[Values]:
+        """The values of each of `things_of`, [N]; the last are errors if there are any."""
+        columns: list[Any] = [np.concatenate(parts) for parts in zip(*self._found, strict=True)]
+        latents = list(columns.pop().T)
+        return [*columns, *latents, *([np.concatenate(self._errors)] if self._errors else [])]
+
+    def block(self, gauges: Sequence[Gauge], *, source: str) -> Block:
+        """The gathered rows, counted."""
+        values = self.values()
+        embedding = self.embedding().astype(np.float64)
+        counts = [count(*pair) for pair in zip(gauges, values, strict=False)]
+        return Block(
+            source=source,
+            rows=self.rows,
+            counts=(*counts, *((),) * (len(gauges) - len(counts))),
+            latents=Latents(
+                sums=tuple(map(rounded, embedding.sum(axis=0).tolist())),
+                squares=tuple(map(rounded, np.square(embedding).sum(axis=0).tolist())),
+            ),
+        )
+
+
+def gauge_of(thing: Thing, values: Values, labels: Sequence[str] = ()) -> Gauge:
+    """The gauge of a thing whose reference values are `values`; `labels` of codes by code."""
+    if thing.kind == "category":
+        codes = frequent_codes(values)
+        shown = tuple(labels[code] if code < len(labels) else str(code) for code in codes)
+        return Gauge(**thing._asdict(), codes=codes, labels=shown)
+    edges = edges_of(values)
+    if thing.kind == "timestamp":
+        known = values[values != np.iinfo(np.int64).min]
+        edges = (float(known.min()),) if len(known) else ()
+    return Gauge(**thing._asdict(), edges=edges)
