@@ -89,7 +89,8 @@ class Stage:
 def train_in_stages(model: Autoencoder, stage: Stage) -> dict[str, Any]:
     """Train `model` in place; its history as plain data, with the seconds of all stages.
 
-    `stage` has the budget of the whole training.
+    The curves of other stages stand below "pretraining" (one a layer), "fine_tuning" and
+    "decoder". `stage` has the budget of the whole training.
     """
     spec, target = model.spec, _target(model.spec)
     layers = _pretrain(model, stage)
@@ -106,7 +107,9 @@ def train_in_stages(model: Autoencoder, stage: Stage) -> dict[str, Any]:
         history["fine_tuning"] = tuned.to_json()
         seconds.append(tuned.seconds)
     if target != "none":
-        seconds.append(_train_decoder(model, stage).seconds)
+        decoder = _train_decoder(model, stage)
+        history["decoder"] = decoder.to_json()
+        seconds.append(decoder.seconds)
     return history | {"seconds": sum(seconds)}
 
 

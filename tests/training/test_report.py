@@ -264,10 +264,11 @@ def test_a_report_without_curves_has_none(tmp_path, history):
 
 def test_stages_of_a_training_have_a_curve_each(tmp_path):
     curve = {"train": [[1, 2.0], [2, 1.0]], "validation": [[1, 1.5], [2, 1.2]]}
-    stages = {"pretraining": [curve, curve], "fine_tuning": curve}
+    stages = {"pretraining": [curve, curve], "fine_tuning": curve, "decoder": curve}
     bundle = make_bundle(tmp_path / "bundle", {"history": {"stacked": {**curve, **stages}}})
     page = written(bundle, make_evaluation())
-    for stage in ("stacked, layer 1", "stacked, layer 2", "stacked", "stacked, fine-tuned"):
+    names = ("layer 1", "layer 2", "fine-tuned", "its decoder")
+    for stage in ("stacked", *(f"stacked, {name}" for name in names)):
         assert f"{stage}: best 1.2 at step 2" in page
 
 

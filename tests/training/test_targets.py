@@ -174,6 +174,7 @@ def test_several_labels_of_different_kinds_are_learnt_together(rows, several, ta
     model, history = build(rows, several, choices={**SMALL, "target": target})
     losses = history["fine_tuning" if target == "fine_tuned" else "pretraining"]
     assert target != "fine_tuned" or losses["validation"][-1][1] < losses["validation"][0][1]
+    assert history["decoder"]["steps"] == SHORT.steps // 4
     held = several.where(1)
     codes = torch.from_numpy(embed_rows(model, several.take(held)))
     raw = model.latent.restore(codes)

@@ -20,8 +20,8 @@ def loss_curves(history: Any) -> str:
     """Loss by gradient step of every candidate that made steps; empty text when none did.
 
     `history` holds curves by candidate: {"train": [[step, loss], …], "validation": […], …}, where
-    "pretraining" and "fine_tuning" may hold those of other stages. Each has a panel and a scale of
-    its own: losses of two recipes, or of two layers, are not the same quantity.
+    "pretraining", "fine_tuning" and "decoder" may hold those of other stages. Each has a panel and
+    a scale of its own: losses of two recipes, or of two layers, are not the same quantity.
     """
     drawn = [
         (name, _points(curve, "train"), _points(curve, "validation"))
@@ -50,6 +50,8 @@ def _stages(history: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield name, curve
         if "fine_tuning" in stages:
             yield f"{name}, fine-tuned", stages["fine_tuning"]
+        if "decoder" in stages:
+            yield f"{name}, its decoder", stages["decoder"]
 
 
 def _panel(
