@@ -98,9 +98,12 @@ def show_embedding(result: JobReport) -> None:
 
 
 def show_promotion(promotion: Promotion) -> None:
-    """A table of the two models and the decision."""
+    """A table of the gate's checks, and the decision."""
     create_table_artifact(
-        table=[promotion.model_dump(mode="json")],
+        table=[
+            {"check": check.name, "passed": check.passed, "found": check.found}
+            for check in promotion.checks
+        ],
         key="parquet2vec-promotion",
         description=promotion.reason,
     )

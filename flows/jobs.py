@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline.config import (
     Config,
     EmbeddingJob,
     GenerationJob,
+    Grace,
     LocalText,
     LocationText,
     parse_seconds,
@@ -52,15 +55,50 @@ class ComparedGenerationJob(GenerationJob):
         return value
 
 
+Margin = Annotated[
+    float,
+    Field(ge=0, description="How far the candidate's probe may fall below the current model's."),
+]
+KeepModels = Annotated[
+    int,
+    Field(ge=1, description="Models to keep, besides those that an alias or a rollback needs."),
+]
+
+
 class RefreshSettings(Config):
     """What a refresh adds to a training and an embedding."""
 
-    models: LocalText = Field(description="Folder of models: versions/<id>, and current.")
-    margin: float = Field(
-        default=0.01,
-        ge=0,
-        description="How far the candidate's probe may fall below the current model's.",
+    models: LocationText = Field(
+        description="Folder of models: versions/<id>, and the aliases production and candidate."
     )
+    margin: Margin = 0.01
+    keep: KeepModels = 5
+    grace: Grace = "1d"
+
+
+class PromotionJob(Config):
+    """Let a version of a model take the place of the one in production, if the gate lets it."""
+
+    models: LocationText = Field(description="Folder or prefix of models.")
+    version: str = Field(default="candidate", description="Alias, version, or its beginning.")
+    source: LocationText | None = Field(
+        default=None, description="Table to compare on; default: the one it was trained on."
+    )
+    label: str | None = Field(
+        default=None, description="Column to compare by; default: the one named in training."
+    )
+    destination: LocationText | None = Field(
+        default=None, description="Folder of published vectors: what it embeds is to suit it."
+    )
+    margin: Margin = 0.01
+
+
+class ModelRetentionJob(Config):
+    """Delete models that nobody needs."""
+
+    models: LocationText = Field(description="Folder or prefix of models.")
+    keep: KeepModels = 5
+    grace: Grace = "1d"
 
 
 class RefreshJob(RefreshSettings):

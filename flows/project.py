@@ -5,10 +5,10 @@
     [train]  # fields of TrainingJob
     source = "features"
     label = ["late"]
-    out = "model"  # models/current unless said, when [refresh] names the models
+    out = "model"  # needed where there is no [refresh], which has versions of its own
 
     [embed]  # fields of EmbeddingJob
-    bundle = "model"  # likewise
+    bundle = "model"  # models/production unless said, when [refresh] names the models
     source = "features"
     destination = "embeddings"
 
@@ -36,6 +36,7 @@ from flows.jobs import RefreshJob, RefreshSettings
 from flows.runners import FlowSettings
 from pipeline.config import Config, EmbeddingJob, load_toml, parse
 from pipeline.errors import ConfigError
+from pipeline.locations import PRODUCTION
 from training.spec import TrainingJob
 
 _PATHS = ("source", "out", "bundle", "destination", "models")
@@ -77,8 +78,7 @@ def refresh_job(path: str | Path) -> RefreshJob:
     project = load_project(path)
     settings = required(project.refresh, "refresh", path)
     return RefreshJob(
-        models=settings.models,
-        margin=settings.margin,
+        **dict(settings),
         train=required(project.train, "train", path),
         embed=required(project.embed, "embed", path),
     )
@@ -114,9 +114,12 @@ def _read(path: str | Path) -> dict[str, Any]:
     tables = {name: _absolute(table, folder) for name, table in load_toml(path).items()}
     models = tables["refresh"].get("models") if isinstance(tables.get("refresh"), dict) else None
     if isinstance(models, str):
-        for name, field in (("train", "out"), ("embed", "bundle")):
+        for name, field, default in (
+            ("train", "out", str(folder / "model")),
+            ("embed", "bundle", f"{models}/{PRODUCTION}"),
+        ):
             if isinstance(tables.get(name), dict):
-                tables[name].setdefault(field, f"{models}/current")
+                tables[name].setdefault(field, default)
     return tables
 
 

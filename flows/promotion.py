@@ -1,98 +1,96 @@
-"""Promotion: a candidate becomes the current model only if it is not worse on the same rows.
-
-::
-
-    MODELS/versions/<id>    bundles; the id names the training job and the table it was given
-    MODELS/current          leads to the promoted one; moved by one rename
-"""
+"""Promotion: a version of a model goes to production only through the gate."""
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
-from flows.jobs import RefreshJob
-from flows.results import Promotion
-from pipeline import storage
-from pipeline.bundle import Bundle
-from pipeline.errors import BundleError, ConfigError, DataError, SchemaError
+from flows.gate import decide
+from flows.jobs import PromotionJob, RefreshJob
+from flows.results import Promotion, TrainingResult
+from flows.verbs import training_result
+from pipeline.bundle import REPORT
+from pipeline.errors import ConfigError
+from pipeline.lineage import who
+from pipeline.locations import PRODUCTION
 from pipeline.progress import Progress
+from pipeline.publishing import Pointer
+from pipeline.registries import open_registry
+from pipeline.registry import Registry, find
 from pipeline.source import open_source
-from training.contest import Contest, contest
-from training.spec import TrainingJob
 
 _ID_LENGTH = 16
 
 
-def candidate_job(job: RefreshJob) -> TrainingJob:
-    """The training of a refresh, its `out` named by the work: the same work has the same folder."""
+def candidate_version(job: RefreshJob) -> str:
+    """The version that a refresh trains, named by the work: the same work is the same version."""
     asked = job.train.model_dump_json(exclude={"out"})
     work = hashlib.sha256(f"{asked}{open_source(job.train.source).fingerprint}".encode())
-    out = Path(job.models) / "versions" / work.hexdigest()[:_ID_LENGTH]
-    return job.train.model_copy(update={"out": str(out)})
+    return work.hexdigest()[:_ID_LENGTH]
 
 
-def promote(job: RefreshJob, candidate: str, *, progress: Progress) -> Promotion:
-    """Move `current` to the bundle `candidate`, unless that is worse by more than the margin.
+def registered(registry: Registry, version: str) -> TrainingResult | None:
+    """What `train` answered about a version that is registered; None if there is none."""
+    from training.report import NUMBERS_FILE, PAGE_FILE
+    from training.results import Evaluation
+
+    if not registry.has(version) or registry.lineage(version) is None:
+        return None
+    numbers = registry.attached(version, NUMBERS_FILE)
+    if numbers is None:
+        return None
+    place = registry.location(version)
+    evaluation = Evaluation.model_validate_json(numbers)
+    return training_result(place, evaluation, f"{place}/{REPORT}/{PAGE_FILE}", seconds=0.0)
+
+
+def promote(job: PromotionJob, *, by_hand: bool, progress: Progress) -> Promotion:
+    """Move `production` to a version, if the gate lets it.
+
+    What a rollback has pinned is left alone, unless it is asked for `by_hand`. If another moves
+    production meanwhile, the version is judged again, beside the model that is there now.
 
     Raises:
-        ConfigError: if `current` is there and no link.
+        BundleError: if there is no such version.
+        ConfigError: if nothing says which table to compare on.
+        SchemaError, DataError: if the version cannot read the table.
     """
-    link = Path(job.models) / "current"
-    version = storage.pointed(link)
-    if version is None and link.exists():
+    registry = open_registry(job.models)
+    version = find(registry, job.version)
+    while True:
+        seen = registry.alias(PRODUCTION)
+        current = registry.location(seen.run_id) if seen else None
+        if seen is not None and seen.pinned and not by_hand:
+            return _pinned(registry, version, seen)
+        source, label = _compared_on(registry, version, job)
+        decision = decide(
+            registry.location(version), current,
+            source=source, label=label, margin=job.margin, progress=progress,
+        )  # fmt: skip
+        unmoved = seen is not None and seen.run_id == version and not seen.pinned
+        if not decision.promoted or unmoved:
+            return decision
+        pointer = Pointer(run_id=version, by=who(), why=decision.reason)
+        if registry.move(PRODUCTION, pointer, expected=seen.run_id if seen else None):
+            return decision
+
+
+def _compared_on(registry: Registry, version: str, job: PromotionJob) -> tuple[str, str | None]:
+    """Table and label to compare models by: as asked for, or as the version was trained."""
+    lineage = registry.lineage(version)
+    source = job.source or (lineage.source if lineage else None)
+    if source is None:
         raise ConfigError(
-            f"{link} must be a link that refresh moves, found a folder; rename that folder"
+            f"--source is required: nothing recorded says which table version {version} of "
+            f"{job.models} was trained on"
         )
-    current = str(link.parent / "versions" / version) if version else None
-    decision = decide(job, candidate, current=current, progress=progress)
-    if decision.promoted and decision.candidate != current:
-        storage.point(link, f"versions/{Path(candidate).name}")
-    return decision
+    return source, job.label or (lineage.label if lineage else None)
 
 
-def decide(
-    job: RefreshJob, candidate: str, *, current: str | None, progress: Progress
-) -> Promotion:
-    """Whether the bundle `candidate` may take the place of `current`, both folders.
-
-    Raises:
-        BundleError, SchemaError: if the candidate is damaged, or the table is no longer as it was
-            when the candidate learnt from it.
-    """
-    if current is None:
-        return _promoted(candidate, "there was no model before")
-    if current == candidate:
-        return _promoted(candidate, "it is the current model already: job and table are unchanged")
-    label = job.train.label[0] if job.train.label else None
-    contract = Bundle.open(candidate).manifest.feature_schema
-    open_source(job.train.source).check(contract, roles=("feature", "condition"))
-    try:
-        found = contest(candidate, current, job.train.source, label, progress=progress)
-    except (SchemaError, BundleError) as error:
-        return _promoted(candidate, f"the current model cannot be used any more: {error}")
-    except DataError as error:
-        return Promotion(promoted=False, reason=str(error), candidate=candidate, current=current)
-    return judge(found, candidate=candidate, current=current, margin=job.margin)
-
-
-def judge(found: Contest, *, candidate: str, current: str, margin: float) -> Promotion:
-    """The decision on two scores: not worse by more than `margin`."""
-    promoted = found.candidate >= found.current - margin
-    figures = (
-        f"{found.metric} {found.candidate:.4f} against {found.current:.4f} of the current model on "
-        f"{found.rows:,} rows that neither has seen"
-    )
-    verdict = "not worse" if promoted else "worse"
+def _pinned(registry: Registry, version: str, seen: Pointer) -> Promotion:
     return Promotion(
-        promoted=promoted,
-        reason=f"{verdict} by more than the margin of {margin:g}: {figures}",
-        candidate=candidate,
-        current=candidate if promoted else current,
-        candidate_score=found.candidate,
-        current_score=found.current,
+        promoted=False,
+        reason=f"a rollback has pinned production to version {seen.run_id}; "
+        f"`parquet2vec models rollback {registry.path} --unpin` lets refreshes move it again",
+        candidate=registry.location(version),
+        current=registry.location(seen.run_id),
     )
-
-
-def _promoted(candidate: str, reason: str) -> Promotion:
-    return Promotion(promoted=True, reason=reason, candidate=candidate, current=candidate)

@@ -1,18 +1,19 @@
-"""The refresh flow: train → gate → evaluate → promote → embed."""
+"""The refresh flow: train → register → gate → promote → embed → delete old models."""
 
 from __future__ import annotations
 
 from prefect import flow
 
-from flows import tasks, verbs
+from flows import promotion, registration, tasks, verbs
 from flows.artifacts import show_promotion
 from flows.embed import embed
-from flows.jobs import RefreshJob
-from flows.promotion import candidate_job
-from flows.results import RefreshResult
+from flows.jobs import PromotionJob, RefreshJob
+from flows.results import RefreshResult, TrainingResult
 from flows.runners import current_runner, task_runner
 from flows.train import train
 from pipeline import limits
+from pipeline.errors import BundleError
+from pipeline.registries import open_registry
 
 
 @flow(
@@ -22,12 +23,43 @@ from pipeline import limits
     task_runner=task_runner("threads", workers=limits.threads()),
 )
 def refresh(job: RefreshJob) -> RefreshResult:
-    """Train a candidate, make it `current` if it is not worse, embed with `current`."""
-    candidate = candidate_job(job)
-    # The same job on the same table was trained before: its bundle may be what readers use now.
-    training = verbs.finished(candidate) or train(candidate)
-    promotion = tasks.promote(job, training.bundle)
-    show_promotion(promotion)
-    promoted = job.embed.model_copy(update={"bundle": promotion.current})
-    embedding = embed.with_options(task_runner=current_runner())(promoted)
-    return RefreshResult(training=training, promotion=promotion, embedding=embedding)
+    """Train a candidate, promote it if it passes the gate, embed with what is in production."""
+    version = promotion.candidate_version(job)
+    training = _trained(job, version)
+    promoted = tasks.promote(_promotion(job, version))
+    show_promotion(promoted)
+    if promoted.current is None:
+        raise BundleError(f"{job.models} has no model to embed with: {promoted.reason}")
+    embedding = embed.with_options(task_runner=current_runner())(
+        job.embed.model_copy(update={"bundle": promoted.current})
+    )
+    cleaning = tasks.clean(job.models, keep=job.keep, grace=job.grace)
+    return RefreshResult(
+        training=training, promotion=promoted, embedding=embedding, cleaning=cleaning
+    )
+
+
+def _trained(job: RefreshJob, version: str) -> TrainingResult:
+    """The candidate, registered; the same job on the same table trains nothing again."""
+    registry = open_registry(job.models, create=True)
+    with registry.claimed(version) as folder:
+        known = promotion.registered(registry, version)
+        if known is None:
+            candidate = job.train.model_copy(update={"out": str(folder)})
+            known = verbs.finished(candidate) or train(candidate)
+            place = tasks.register(job.models, version, candidate)
+            known = known.model_copy(update={"bundle": place})
+        else:
+            registration.nominate(registry, version)
+    return known
+
+
+def _promotion(job: RefreshJob, version: str) -> PromotionJob:
+    return PromotionJob(
+        models=job.models,
+        version=version,
+        source=job.train.source,
+        label=job.train.label[0] if job.train.label else None,
+        destination=job.embed.destination,
+        margin=job.margin,
+    )

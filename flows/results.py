@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pipeline.config import Config
 from pipeline.generation import GenerationReport
 from pipeline.job import JobReport
+from pipeline.registries import ModelCleaning
 
 
 class Probe(Config):
@@ -61,15 +64,24 @@ class GenerationResult(Config):
     comparison: Comparison | None = None
 
 
+class Check(Config):
+    """One check of the gate, and what it found."""
+
+    name: Literal["intact", "score", "latents", "drift"]
+    passed: bool
+    found: str
+
+
 class Promotion(Config):
-    """Whether a candidate became the current model, and why."""
+    """Whether a candidate became the model in production, and why."""
 
     promoted: bool
     reason: str
     candidate: str
-    current: str = Field(description="The current model's folder after the decision.")
+    current: str | None = Field(description="Where production leads after the decision.")
     candidate_score: float | None = None
     current_score: float | None = None
+    checks: tuple[Check, ...] = ()
 
 
 class RefreshResult(Config):
@@ -78,6 +90,7 @@ class RefreshResult(Config):
     training: TrainingResult
     promotion: Promotion
     embedding: JobReport
+    cleaning: ModelCleaning
 
 
 class PublishResult(Config):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
-from flows import promotion, verbs
+from flows import promotion, registration, verbs
 from flows.artifacts import RunProgress
-from flows.jobs import RefreshJob
+from flows.jobs import PromotionJob
 from flows.results import Promotion, TrainingResult
+from pipeline import registries
+from pipeline.registries import ModelCleaning
 from training.spec import TrainingJob
 
 
@@ -25,7 +28,19 @@ def conclude(job: TrainingJob, *, started: float) -> TrainingResult:
     return verbs.conclude(job, progress=RunProgress(), started=started)
 
 
+@task(name="register", persist_result=False, cache_policy=NO_CACHE)
+def register(models: str, version: str, job: TrainingJob) -> str:
+    """Make the trained bundle a version and the candidate; its path or URL."""
+    return registration.register(models, version, job, run=flow_run.get_id())
+
+
 @task(name="promote", persist_result=False, cache_policy=NO_CACHE)
-def promote(job: RefreshJob, candidate: str) -> Promotion:
-    """Move `current` to the candidate's folder if it is not worse."""
-    return promotion.promote(job, candidate, progress=RunProgress())
+def promote(job: PromotionJob) -> Promotion:
+    """Move `production` to the candidate if it passes the gate."""
+    return promotion.promote(job, by_hand=False, progress=RunProgress())
+
+
+@task(name="delete old models", persist_result=False, cache_policy=NO_CACHE)
+def clean(models: str, *, keep: int, grace: str) -> ModelCleaning:
+    """Delete models beyond the last few."""
+    return registries.clean(registries.open_registry(models), keep=keep, grace=grace)

@@ -107,7 +107,8 @@ def _work(result: JobReport) -> str:
 
 def promotion(result: Promotion) -> str:
     """Whether the model was replaced."""
-    verdict = "promoted" if result.promoted else "kept the current model"
+    kept = "kept the current model" if result.current else "refused"
+    verdict = "promoted" if result.promoted else kept
     return two_columns([("promotion", f"{verdict}: {result.reason}")])
 
 

@@ -155,7 +155,7 @@ def compare(job: ComparedGenerationJob, *, progress: Progress) -> Comparison:
 
 
 def training_result(
-    bundle: str, evaluation: Evaluation, report: Path, *, seconds: float
+    bundle: str, evaluation: Evaluation, report: Path | str, *, seconds: float
 ) -> TrainingResult:
     """What `train` answers about a sealed and evaluated bundle."""
     return TrainingResult(

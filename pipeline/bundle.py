@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
+from pipeline.aliases import follow
 from pipeline.audit import audit
 from pipeline.errors import BundleError, PublishError
 from pipeline.locations import S3Location, locate
@@ -49,13 +50,13 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
-        """Check every hash of the bundle at `path`, then return it.
+        """Check every hash of the bundle at `path`, or where that alias leads, then return it.
 
         Raises:
             BundleError: if it is missing, damaged, or of a newer format.
             StoreError: if it lies in a store that does not answer.
         """
-        location = locate(path)
+        location = follow(locate(path))
         folder = fetch(location) if isinstance(location, S3Location) else location
         if not _present(folder / MANIFEST):
             raise BundleError(

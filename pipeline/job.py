@@ -18,6 +18,7 @@ import onnxruntime
 import pyarrow as pa
 
 from pipeline import budget
+from pipeline.aliases import resolved
 from pipeline.bundle import Bundle
 from pipeline.config import Config, EmbeddingJob
 from pipeline.destinations import open_destination
@@ -94,6 +95,8 @@ def embed(
     """
     started = time.monotonic()
     progress = progress or Silent()
+    # An alias may move while the job runs, and every worker must open the same bundle.
+    job = job.model_copy(update={"bundle": resolved(job.bundle)})
     bundle = Bundle.open(job.bundle)
     if job.scores and not bundle.has("scorer.onnx"):
         raise BundleError(f"{job.bundle} has no scorer.onnx; embed without scores")

@@ -16,6 +16,10 @@ from typing import TypeAlias
 
 from pipeline.errors import ConfigError
 
+# Names below a folder of models that lead to one of its versions.
+PRODUCTION, CANDIDATE = "production", "candidate"
+ALIASES = (PRODUCTION, CANDIDATE)
+
 SUPPORTED = "a local path, file:///absolute/path or s3://bucket/key"
 
 # One letter before the colon is a Windows drive, and so a path.

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.errors import ConfigError, StoreError
+from pipeline.errors import ConfigError, PublishError, StoreError
 from pipeline.locations import S3Location
 from pipeline.store_client import connect
 from pipeline.store_errors import translated
@@ -71,6 +71,20 @@ def create(location: S3Location, data: bytes) -> bool:
     gets no answer and tries again may find its own object.
     """
     return _create(location, data, {}, seconds=_SECONDS)
+
+
+def require_single(location: S3Location, data: bytes) -> None:
+    """Make sure that there is an object, and that the store refuses to create it once more.
+
+    Raises:
+        PublishError: if the store replaces it.
+    """
+    if create(location, data) and create(location, data):
+        raise PublishError(
+            f"{location} must be in a store that creates an object only once (If-None-Match: *), "
+            "found one that replaces it: two runs could destroy each other's work; publish to a "
+            "disk, or use another store"
+        )
 
 
 def upload(path: Path, location: S3Location, noted: dict[str, str]) -> bool:

@@ -79,10 +79,15 @@ class VersionManifest(Config):
 
 
 class Pointer(Config):
-    """Which version readers see; a pinned pointer stays when later runs publish."""
+    """Which version readers see; a pinned pointer stays when later runs publish.
+
+    `by` and `why` say who moved it there and for what reason, where that is kept.
+    """
 
     run_id: RunId
     pinned: bool = False
+    by: str | None = None
+    why: str | None = None
 
 
 def is_run_id(name: str) -> bool:

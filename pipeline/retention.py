@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from pipeline.config import Config, RetentionJob, parse_seconds
+from pipeline.config import Config, RetentionJob
 from pipeline.destinations import open_destination
 from pipeline.errors import DestinationError, PublishError
+from pipeline.keeping import beyond, is_over
 from pipeline.publishing import Destination, VersionManifest, not_whole
 
 
@@ -95,15 +94,13 @@ def _beyond(destination: Destination, count: int) -> list[str]:
     # Manifests are long: not read where nothing can go.
     if len(destination.run_ids()) <= count:
         return []
-    older = destination.published()[:-count]
-    return [manifest.run_id for manifest in older if not _is_current(destination, manifest.run_id)]
+    pointer = destination.pointer
+    older = [manifest.run_id for manifest in destination.published()]
+    return beyond(older, count, stay={pointer.run_id} if pointer else ())
 
 
 def _is_over(destination: Destination, run_id: str, *, grace: str) -> bool:
-    if _is_current(destination, run_id):
-        return False
-    age = datetime.now(UTC) - destination.superseded(run_id)
-    return age.total_seconds() >= parse_seconds(grace)
+    return not _is_current(destination, run_id) and is_over(destination.superseded(run_id), grace)
 
 
 def _is_current(destination: Destination, run_id: str) -> bool:

@@ -66,10 +66,10 @@ class S3Destination:
         try:
             found = _read(root.join(MARK))
             if found is None and create and not set(objects.children(root)) - _NAMES:
-                _require_single(root.join(MARK), mark())
+                objects.require_single(root.join(MARK), mark())
                 found = mark()
             elif found is not None and create:
-                _require_single(root.join(MARK), found)
+                objects.require_single(root.join(MARK), found)
         except StoreError:
             raise
         except OSError as error:
@@ -306,16 +306,6 @@ class S3Destination:
 
     def _version(self, run_id: str) -> S3Location:
         return self.root.join("versions", run_id)
-
-
-def _require_single(location: S3Location, data: bytes) -> None:
-    """Make sure that there is an object, and that the store refuses to create it once more."""
-    if objects.create(location, data) and objects.create(location, data):
-        raise PublishError(
-            f"{location} must be in a store that creates an object only once (If-None-Match: *), "
-            "found one that replaces it: two runs could destroy each other's work; publish to a "
-            "disk, or use another store"
-        )
 
 
 def _read(location: S3Location) -> bytes | None:

@@ -39,11 +39,16 @@ class S3Pointers:
         """Move on to `pointer` from the one that was seen last; False if another was faster."""
         if self._seen and self._read(self._seen)[0] == pointer:
             return True
-        data = pointer.model_dump_json().encode()
+        data = pointer.model_dump_json(exclude_none=True).encode()
         if not objects.create(self._location(self._seen + 1), data):
             return False
         self._seen += 1
         return True
+
+    def history(self) -> list[tuple[Pointer, datetime]]:
+        """Pointers that are kept, the newest first, and when each was created."""
+        found = (self._read(number) for number in sorted(self._numbers(), reverse=True))
+        return [(pointer, made) for pointer, made in found if pointer is not None]
 
     def left(self, run_id: str) -> datetime:
         """When the pointer last moved on from a version, by the store's clock.

@@ -18,8 +18,10 @@ from pipeline.source import open_source
 from training.baselines import fit_pca, fit_raw_matrix
 from training.comparison import Model
 from training.evaluation import open_model
+from training.health import latent_health
 from training.hidden import hidden_columns
 from training.probes import ask
+from training.results import LatentHealth
 from training.rows import draw, target
 from training.scoring import METRICS, Floats, resample, score, standard_error
 from training.split import Split
@@ -32,13 +34,18 @@ _ROLES: tuple[Role, ...] = ("feature", "condition")
 
 
 class Contest(Config):
-    """Scores of two bundles on the same test rows; the standard error is of their difference."""
+    """Scores of two bundles on the same test rows; the standard error is of their difference.
+
+    The healths are those of their codes of these rows.
+    """
 
     metric: str
     rows: int
     candidate: float
     current: float
     standard_error: float | None = None
+    candidate_health: LatentHealth | None = None
+    current_health: LatentHealth | None = None
 
 
 class _Assigns(Protocol):
@@ -73,7 +80,13 @@ def contest(
     else:
         found = _by_label(models, train, test, label, seed=seed, progress=progress)
     progress.finish()
-    return found
+    healths = [_health(model, train, test) for model in models]
+    return found.model_copy(update={"candidate_health": healths[0], "current_health": healths[1]})
+
+
+def _health(model: Model, train: pa.Table, test: pa.Table) -> LatentHealth:
+    raw = fit_raw_matrix(train, model.schema)
+    return latent_health(model.encode(test), raw.transform(test))
 
 
 def _rows(

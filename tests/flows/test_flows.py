@@ -77,8 +77,8 @@ def test_a_refresh_trains_promotes_and_embeds_and_again_does_nothing(project: Pa
     first = run_refresh(job, FlowSettings())
     again = run_refresh(job, FlowSettings())
     assert first.promotion.reason == "there was no model before"
-    assert "current model already" in again.promotion.reason
-    assert Path(job.models, "current").resolve() == Path(first.training.bundle).resolve()
+    assert "in production already" in again.promotion.reason
+    assert Path(job.models, "production").resolve() == Path(first.training.bundle).resolve()
     assert (first.embedding.published, again.embedding.published) == (True, False)
     assert any("report.html" in str(a.data) for a in artifacts("markdown"))
 

@@ -77,7 +77,7 @@ def test_the_folder_of_models_says_where_bundles_are(tmp_path: Path) -> None:
     )
     job = refresh_job(written(tmp_path, text))
     assert job.models == str(tmp_path / "models")
-    assert job.embed.bundle == str(tmp_path / "models" / "current")
+    assert job.embed.bundle == str(tmp_path / "models" / "production")
 
 
 def test_a_refresh_needs_all_three_tables(tmp_path: Path) -> None:

@@ -1,0 +1,264 @@
+"""A registry of models on local disk.
+
+::
+
+    MODELS/production -> versions/<id>    swapped by one rename; so is candidate
+    MODELS/_moves/production.json         its moves; written before the link moves
+    MODELS/_lock                          held while an alias moves or a version is deleted
+    MODELS/_models.json                   marks the folder as ours, with the format
+
+The link alone says where an alias leads. A process that is killed between the two writes leaves a
+last move that did not happen: it is known by the link, which still leads to the move before.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline import storage
+from pipeline.bundle import MANIFEST, REPORT, Bundle
+from pipeline.errors import BundleError, LockedError, PublishError
+from pipeline.lineage import Lineage, now
+from pipeline.locations import ALIASES, is_run_id
+from pipeline.publishing import Pointer
+from pipeline.registry import MARK, Move, claim, left_by_aliases, mark, require_mark
+from pipeline.replacing import replacing
+
+_NAMES = {*ALIASES, "versions", "lineage", "_moves", "_lock", "_removed", MARK, "lost+found"}
+_MOVES = TypeAdapter(list[Move])
+_MOVES_KEPT = 100
+# A training that was killed goes on where it stopped; after this time nobody will ask for it.
+_GIVEN_UP_SECONDS = 7 * 86_400
+_PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class DiskRegistry:
+    """A folder that holds versions of a model."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = False) -> DiskRegistry:
+        """The registry at `root`; `create` makes it where there is nothing yet.
+
+        Raises:
+            BundleError: if it is not ours, or of a newer format.
+            PublishError: if it cannot be written.
+        """
+        try:
+            if create and not (root / MARK).exists():
+                storage.make_folder(root)
+                if not {path.name for path in root.iterdir()} - _NAMES:
+                    storage.write_file(root / MARK, mark())
+            names = [path.name for path in root.iterdir()] if root.is_dir() else []
+            found = (root / MARK).read_bytes() if MARK in names else None
+        except FileExistsError:
+            raise BundleError(f"{root} must be a folder, found a file") from None
+        except OSError as error:
+            raise PublishError(f"cannot use {root}: {error.strerror}") from None
+        require_mark(found, names, path=str(root))
+        return cls(root)
+
+    @property
+    def path(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold aliases and versions alone.
+
+        Raises:
+            LockedError: if another process holds them.
+        """
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        with ExitStack() as held:
+            # Others hold it for moments only, and training may have taken hours.
+            while True:
+                try:
+                    held.enter_context(storage.lock(self.root / "_lock"))
+                    break
+                except LockedError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
+            yield
+
+    @contextmanager
+    def claimed(self, version: str) -> Iterator[Path]:
+        """The folder of `version`, held alone while it is trained.
+
+        Raises:
+            LockedError: if another run trains it.
+        """
+        storage.make_folder(self.root / "versions")
+        folder = self._version(version)
+        with claim(folder.with_name(f".{version}.lock"), f"version {version} of {self.path}"):
+            yield folder
+
+    def has(self, version: str) -> bool:
+        """Whether there is a bundle of that name; it may be damaged."""
+        return is_run_id(version) and (self._version(version) / MANIFEST).exists()
+
+    def versions(self) -> list[str]:
+        """The names of all versions, oldest first."""
+        folder = self.root / "versions"
+        names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        return sorted(filter(self.has, names), key=lambda name: (self._made(name), name))
+
+    def location(self, version: str) -> str:
+        """Path of a version."""
+        return str(self._version(version))
+
+    def lineage(self, version: str) -> Lineage | None:
+        """Where a version came from; None if that was not recorded, or is damaged."""
+        return Lineage.from_bytes(_read(self._lineage(version)), version)
+
+    def attached(self, version: str, name: str) -> bytes | None:
+        """A file of the version's report; None if there is none."""
+        return _read(self._version(version) / REPORT / name)
+
+    def add(self, folder: Path, lineage: Lineage) -> None:
+        """Make the bundle in `folder` the version that `lineage` names, in one step."""
+        target = self._version(lineage.version)
+        try:
+            if not self.has(lineage.version):
+                _copy(Bundle.open(folder), target)
+            if self.lineage(lineage.version) is None:
+                storage.make_folder(self.root / "lineage")
+                storage.write_file(self._lineage(lineage.version), lineage.to_bytes())
+        except OSError as error:
+            raise PublishError(f"cannot write to {self.root}: {error.strerror or error}") from None
+
+    def alias(self, name: str) -> Pointer | None:
+        """Where an alias leads, whether that is there or not; None before its first move."""
+        history = self.history(name)
+        return history[0].pointer if history else None
+
+    def history(self, name: str) -> list[Move]:
+        """The moves of an alias, the newest first: it is where that one says."""
+        moves, target = self._moves(name), self._target(name)
+        if target is None:
+            return []
+        if moves and moves[-1].version == target:
+            return moves[::-1]
+        if len(moves) > 1 and moves[-2].version == target:
+            return moves[-2::-1]  # killed before the link moved
+        moved = datetime.fromtimestamp(self._link(name).lstat().st_mtime, UTC)
+        return [Move(version=target, at=moved), *moves[::-1]]
+
+    def move(self, name: str, pointer: Pointer, *, expected: str | None) -> bool:
+        """Let an alias lead elsewhere, in one step; False if it is not at `expected` any more."""
+        with self.locked():
+            if not self.has(pointer.run_id):
+                raise BundleError(f"{self.path} has no version {pointer.run_id} any more")
+            if self._target(name) != expected:
+                return False
+            try:
+                moves = [*self.history(name)[::-1], Move.of(pointer, now())]
+                storage.make_folder(self.root / "_moves")
+                storage.write_file(self._history(name), _MOVES.dump_json(moves[-_MOVES_KEPT:]))
+                if expected != pointer.run_id:
+                    storage.point(self._link(name), f"versions/{pointer.run_id}")
+            except OSError as error:
+                raise PublishError(
+                    f"cannot move {self._link(name)}: {error.strerror or error}; it leads where it "
+                    "led before"
+                ) from None
+        return True
+
+    def left(self, version: str) -> datetime:
+        """When an alias was last moved away from a version, or when that was registered; in UTC."""
+        return max([self._made(version), *left_by_aliases(self, version)])
+
+    def remove(self, version: str) -> None:
+        """Delete a version, so that nobody ever opens half of it; with the lock held."""
+        doomed = self.root / "_removed" / f"{version}.{uuid.uuid4().hex}"
+        storage.make_folder(doomed.parent)
+        self._version(version).rename(doomed)
+        # Or a power cut could bring a version back with files missing.
+        storage.sync_folder(self.root / "versions")
+        storage.sync_folder(doomed.parent)
+        self._lineage(version).unlink(missing_ok=True)
+        shutil.rmtree(doomed)
+
+    def sweep(self) -> list[str]:
+        """Delete what killed runs left behind long ago; with the lock held."""
+        doomed = [*(self.root / "_removed").glob("*")]
+        doomed += [path for path in (self.root / "versions").glob(".*") if _is_given_up(path)]
+        for path in doomed:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return sorted(str(path.relative_to(self.root)) for path in doomed)
+
+    def _target(self, name: str) -> str | None:
+        """The version that a link names, whether that is there or not."""
+        link = self._link(name)
+        if link.exists() and not link.is_symlink():
+            raise BundleError(
+                f"{link} must be a link that is moved from version to version, found a folder; "
+                "move that away"
+            )
+        if not link.is_symlink():
+            return None
+        folder, _, version = str(link.readlink()).partition("/")
+        return version if folder == "versions" and is_run_id(version) else None
+
+    def _moves(self, name: str) -> list[Move]:
+        try:
+            return _MOVES.validate_json(self._history(name).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return []
+
+    def _made(self, version: str) -> datetime:
+        lineage = self.lineage(version)
+        if lineage is not None:
+            return lineage.at
+        return datetime.fromtimestamp(self._version(version).stat().st_mtime, UTC)
+
+    def _link(self, name: str) -> Path:
+        return self.root / name
+
+    def _history(self, name: str) -> Path:
+        return self.root / "_moves" / f"{name}.json"
+
+    def _version(self, version: str) -> Path:
+        return self.root / "versions" / version
+
+    def _lineage(self, version: str) -> Path:
+        return self.root / "lineage" / f"{version}.json"
+
+
+def _copy(bundle: Bundle, target: Path) -> None:
+    with replacing(target) as stage:
+        for name in [*bundle.manifest.files, MANIFEST]:
+            shutil.copyfile(bundle.path / name, stage / name)
+        storage.sync_files(stage / name for name in [*bundle.manifest.files, MANIFEST])
+        if (bundle.path / REPORT).is_dir():
+            shutil.copytree(bundle.path / REPORT, stage / REPORT)
+        if Bundle.open(stage).fingerprint != bundle.fingerprint:
+            raise BundleError(f"{bundle.path} was replaced while it was copied; add it again")
+
+
+def _is_given_up(path: Path) -> bool:
+    times = [one.lstat().st_mtime for one in [path, *path.rglob("*")]]
+    return time.time() - max(times) > _GIVEN_UP_SECONDS
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
