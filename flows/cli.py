@@ -11,6 +11,7 @@ import typer
 from flows.console import AsJson, Commands, Debug, examples, reporting
 from flows.jobs import ComparedGenerationJob, EvaluationJob
 from flows.options import with_options
+from flows.planning import planning_app
 from flows.progress import console_progress
 from flows.project import flow_settings, load_project, refresh_job, required, training_job
 from flows.publish_command import publish_app
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 flow_app = typer.Typer(no_args_is_help=True)
 app.add_typer(versions_app)
+app.add_typer(planning_app)
 app.add_typer(publish_app)
 app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Prefect flow.")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from flows.schedule import CronText, TimezoneText
 from pipeline.config import (
     Config,
     EmbeddingJob,
@@ -140,3 +141,28 @@ class PublishJob(PublishSettings):
     """Make the vectors of a destination known to a feature store."""
 
     destination: LocationText = Field(description="Folder of published vectors.")
+
+
+class InitJob(Config):
+    """Write a project file for a table."""
+
+    source: LocationText = Field(description="Parquet file or folder to learn from and embed.")
+    dest: LocationText = Field(
+        default="embeddings", description="Folder to publish to; readers open its `current`."
+    )
+    bundle: LocationText | None = Field(
+        default=None, description="One model, in this folder; there already or to be trained."
+    )
+    models: LocalText | None = Field(
+        default=None,
+        description="Folder of models that `refresh` renews; 'models' unless --bundle is given.",
+    )
+    cron: CronText = Field(
+        default="0 3 * * *", description="When to embed: minute hour day month weekday."
+    )
+    timezone: TimezoneText = Field(
+        default="UTC", description="Time zone of --cron, such as Europe/Berlin."
+    )
+    out: LocalText = Field(
+        default="parquet2vec.toml", description="File to write; it must not be there yet."
+    )

@@ -20,6 +20,9 @@
     runner = "dask"
     dask_address = "tcp://scheduler:8786"
 
+    [schedule.embed]  # for `serve`: fields of FlowSchedule; [schedule.refresh] likewise
+    cron = "0 3 * * *"
+
 Relative paths count from the file's own folder, so that a scheduler may start anywhere.
 """
 
@@ -34,6 +37,7 @@ from pydantic import Field
 
 from flows.jobs import RefreshJob, RefreshSettings
 from flows.runners import FlowSettings
+from flows.schedule import Schedule
 from pipeline.config import Config, EmbeddingJob, load_toml, parse
 from pipeline.errors import ConfigError
 from pipeline.locations import PRODUCTION
@@ -50,6 +54,7 @@ class Project(Config):
     embed: EmbeddingJob | None = Field(default=None, description="What `embed` does.")
     refresh: RefreshSettings | None = Field(default=None, description="What `refresh` adds.")
     flow: FlowSettings = Field(default=FlowSettings(), description="Where flows run.")
+    schedule: Schedule | None = Field(default=None, description="When flows run, under `serve`.")
 
 
 def load_project(path: str | Path) -> Project:
@@ -75,7 +80,11 @@ def training_job(given: Mapping[str, Any], *, path: str | Path | None = None) ->
 
 def refresh_job(path: str | Path) -> RefreshJob:
     """The refresh that the project file at `path` describes, out of all its tables."""
-    project = load_project(path)
+    return refresh_of(load_project(path), path)
+
+
+def refresh_of(project: Project, path: str | Path) -> RefreshJob:
+    """The refresh that `project`, read from the file at `path`, describes."""
     settings = required(project.refresh, "refresh", path)
     return RefreshJob(
         **dict(settings),

@@ -17,7 +17,13 @@ from flows.redaction import clean_record
 from flows.refresh import refresh
 from flows.results import RefreshResult, TrainingResult
 from flows.runners import FlowSettings, task_runner
-from flows.server import explaining_refusals, is_here, temporary_server, warn_if_open
+from flows.server import (
+    explaining_refusals,
+    is_here,
+    require_answer,
+    temporary_server,
+    warn_if_open,
+)
 from flows.train import train
 from pipeline import limits
 from pipeline.config import EmbeddingJob
@@ -51,7 +57,7 @@ def _workers(job: EmbeddingJob) -> int:
 @contextmanager
 def _running(settings: FlowSettings, *, workers: int) -> Iterator[TaskRunner[Any]]:
     """The task runner, with one Prefect server for this process and all workers."""
-    _prepare_logs()
+    prepare_logs()
     warn_if_open()
     runner = task_runner(settings.runner, workers=workers, dask_address=settings.dask_address)
     with explaining_refusals(), _server(settings):
@@ -61,6 +67,7 @@ def _running(settings: FlowSettings, *, workers: int) -> Iterator[TaskRunner[Any
 def _server(settings: FlowSettings) -> AbstractContextManager[None]:
     """The configured server; without one, every worker process would start its own."""
     if PREFECT_API_URL.value():
+        require_answer()
         return nullcontext()
     if settings.runner == "dask" and not _is_here(settings.dask_address):
         raise ConfigError(
@@ -74,7 +81,7 @@ def _is_here(address: str | None) -> bool:
     return address is None or is_here(urlsplit(address).hostname)
 
 
-def _prepare_logs() -> None:
+def prepare_logs() -> None:
     """Let an error that says all it has to say pass through Prefect's logs without a traceback.
 
     What passes is shown on a terminal and kept in Prefect's database, so that it is cleaned first.

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 from urllib.parse import urlsplit
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, ServerError
 
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -95,11 +95,13 @@ def is_here(host: str | None) -> bool:
 
 @contextmanager
 def explaining_refusals() -> Iterator[None]:
-    """A server that asks for a password becomes an error that says which setting to make.
+    """A server that asks for a password, or does not answer, becomes an error that says so.
 
     Raises:
         ConfigError: if the server refused what it was given.
+        ServerError: if it cannot be reached.
     """
+    from httpx import TransportError
     from prefect.exceptions import PrefectHTTPStatusError
 
     try:
@@ -111,6 +113,41 @@ def explaining_refusals() -> Iterator[None]:
             "the Prefect server asks for a password, found none or a wrong one; set "
             "PREFECT_API_AUTH_STRING to what its PREFECT_SERVER_API_AUTH_STRING is"
         ) from None
+    except TransportError as error:
+        raise _unreachable(error) from None
+    except RuntimeError as error:
+        if not str(error).startswith(_PREFECTS_WORDS):
+            raise
+        raise _unreachable(error) from None
+
+
+# What Prefect's client says when it starts and nobody answers.
+_PREFECTS_WORDS = "Failed to reach API"
+
+
+def require_answer() -> None:
+    """Ask the configured server whether it is there.
+
+    Raises:
+        ServerError: if it does not answer.
+    """
+    from httpx import TransportError
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        found = client.api_healthcheck()
+    if isinstance(found, TransportError):
+        raise _unreachable(found)
+
+
+def _unreachable(error: Exception) -> ServerError:
+    from prefect.settings import PREFECT_API_URL
+
+    reason = "it went away" if isinstance(error, RuntimeError) else str(error)
+    return ServerError(
+        f"a Prefect server must answer at {PREFECT_API_URL.value()}, found none ({reason}); start "
+        "it, or set PREFECT_API_URL to where it is"
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@
     ├── BundleError                3   whoever ships the model
     ├── ParityError                1   whoever trained the model: torch and ONNX disagree
     ├── StoreError                 1   whoever runs the object store: it does not answer
+    ├── ServerError                1   whoever runs the Prefect server: it does not answer
     └── PublishError               1   whoever runs the job: disk, permissions
         ├── DestinationError       3   the folder is not ours, or is of a newer format
         └── LockedError            4   another run holds the destination
@@ -73,6 +74,10 @@ class ParityError(Parquet2VecError):
 
 class StoreError(Parquet2VecError, ConnectionError):
     """An object store does not answer; the same command may do when it is back."""
+
+
+class ServerError(Parquet2VecError):
+    """A Prefect server does not answer; the same command may do when it is back."""
 
 
 class PublishError(Parquet2VecError):

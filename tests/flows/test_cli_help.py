@@ -39,10 +39,12 @@ def test_the_commands_are_those_of_the_design() -> None:
         "flow train",
         "gc",
         "generate",
+        "init",
         "inspect",
         "publish",
         "resolve",
         "rollback",
+        "serve",
         "train",
         "verify",
     ]

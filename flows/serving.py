@@ -1,0 +1,189 @@
+"""`serve`: a process that starts the runs of a project when they are due, until it is stopped.
+
+Prefect's runner does the work. Here it also outlives a server that is away, and gives back what it
+was at when it is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments.runner import RunnerDeployment
+from prefect.logging import get_logger
+from prefect.runner import Runner
+from prefect.settings import PREFECT_API_URL
+
+from flows.console import two_columns
+from flows.deploy import deployments
+from flows.project import Project
+from flows.server import explaining_refusals, require_answer, warn_if_open
+from flows.zombies import HEARTBEAT_SECONDS, at_work, end_orphans, send_back, skip_missed, watch
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+
+_Poll: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
+_SECONDS_TO_ASK = 20.0
+
+
+class ServingResult(Config):
+    """What a `serve` that was stopped had served."""
+
+    deployments: tuple[str, ...]
+    given_back: int
+
+
+def serve_project(project: Project, path: str | Path) -> ServingResult:
+    """Serve the scheduled deployments of `project`, read from `path`, until a signal ends it.
+
+    Raises:
+        ConfigError: if there is no server to serve on, or nothing is scheduled.
+        ServerError: if the server does not answer.
+    """
+    _require_server()
+    warn_if_open()
+    served = deployments(project, path)
+    with explaining_refusals(), tempfile.TemporaryDirectory(prefix="parquet2vec-") as empty:
+        require_answer()
+        # Prefect puts the working folder first in sys.path when it loads a flow by its module's
+        # name: in a project's folder it could find somebody else's `flows`.
+        os.chdir(empty)
+        try:
+            given_back = asyncio.run(_serve(served))
+        finally:
+            os.chdir("/")
+    names = tuple(f"{one.flow_name}/{one.name}" for one in served)
+    return ServingResult(deployments=names, given_back=given_back)
+
+
+def text(result: ServingResult) -> str:
+    """What `serve` says when it was stopped."""
+    rows = [("served", name) for name in result.deployments]
+    if result.given_back:
+        rows.append(("given back", f"{result.given_back} runs, which go on under the next serve"))
+    return two_columns([*rows, ("schedules", "not paused: runs that come due wait for a serve")])
+
+
+def _require_server() -> None:
+    if not PREFECT_API_URL.value():
+        raise ConfigError(
+            "serve needs a Prefect server that lasts, found no PREFECT_API_URL; start one with "
+            "`prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
+        )
+
+
+async def _serve(served: list[RunnerDeployment]) -> int:
+    """Serve until stopped; the number of runs that were given back."""
+    runner = ServingRunner(pause_on_shutdown=False, heartbeat_seconds=HEARTBEAT_SECONDS)
+    ids = [await runner.aadd_deployment(deployment) for deployment in served]
+    async with get_client() as client:
+        await watch(client)
+        again = await end_orphans(client, ids)
+        missed = await skip_missed(client, ids)
+    _tell(served, again, missed)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, runner.handle_sigterm)
+    await runner.start()
+    return await _give_back(runner.interrupted)
+
+
+def _tell(served: list[RunnerDeployment], again: list[FlowRun], missed: list[FlowRun]) -> None:
+    for deployment in served:
+        schedule = next((item.schedule for item in deployment.schedules or []), None)
+        when = f"{getattr(schedule, 'cron', '')} {getattr(schedule, 'timezone', '') or 'UTC'}"
+        paused = ", paused" if deployment.paused else ""
+        _say(f"serving {deployment.flow_name}/{deployment.name} at {when}{paused}")
+    for run in again:
+        _say(f"run '{run.name}' had lost its process and goes on")
+    if missed:
+        _say(f"{len(missed)} runs were missed; the newest of each deployment makes up for them")
+
+
+def _say(line: str) -> None:
+    print(f"parquet2vec: {line}", file=sys.stderr, flush=True)
+
+
+class ServingRunner(Runner):
+    """Prefect's runner, which stays when the server goes, and ends well when it is told to."""
+
+    interrupted: tuple[FlowRun, ...] = ()
+
+    async def __aenter__(self) -> Self:
+        """Prefect's own gives up, and kills its runs, after three polls without an answer."""
+        await super().__aenter__()
+        poller = self._scheduled_run_poller
+        poll = staying(poller._get_and_submit_flow_runs)
+        poller._get_and_submit_flow_runs = poll  # type: ignore[method-assign]
+        return self
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        """Stop in the runner's own loop, where its connections live; a second signal is enough."""
+        if self.stopping:
+            os._exit(1)
+        self.stopping = True
+        _say("stopping; a second signal does not wait for the runs")
+        self.execute_in_background(self._end)
+
+    async def _end(self) -> None:
+        """Note which runs are at work, then end them and the loop."""
+        ids = list(self._deployment_registry.get_deployment_ids())
+        try:
+            async with asyncio.timeout(_SECONDS_TO_ASK), get_client() as client:
+                self.interrupted = tuple(await at_work(client, ids))
+        except (TimeoutError, httpx.HTTPError, RuntimeError):
+            _say("the Prefect server does not answer; the next serve ends what is left")
+            # Nothing can be told to a server that is away: the runs are ended, not their records.
+            self._loops_task_group.cancel_scope.cancel()
+            self._runs_task_group.cancel_scope.cancel()
+            return
+        await self.astop()
+
+
+async def _give_back(runs: tuple[FlowRun, ...]) -> int:
+    """Let runs that were interrupted go on under the next serve; how many."""
+    if not runs:
+        return 0
+    async with get_client() as client:
+        now = [await client.read_flow_run(run.id) for run in runs]
+        left = [run for run in now if run.state is None or not _ended_by_itself(run)]
+        return len(await send_back(client, left, why="serve was stopped"))
+
+
+def _ended_by_itself(run: FlowRun) -> bool:
+    state = run.state
+    return state is not None and (state.is_completed() or state.is_failed())
+
+
+def staying(poll: _Poll) -> _Poll:
+    """`poll`, which ends quietly when the server does not answer, and says so once."""
+    away = False
+
+    async def run(*args: Any, **kwargs: Any) -> None:
+        nonlocal away
+        try:
+            await poll(*args, **kwargs)
+        except (httpx.TransportError, httpx.HTTPStatusError) as error:
+            refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
+            if refused:
+                raise
+            if not away:
+                get_logger("runner").warning(
+                    "the Prefect server does not answer (%s); runs go on, and it is asked again",
+                    type(error).__name__,
+                )
+            away = True
+        else:
+            if away:
+                get_logger("runner").warning("the Prefect server answers again")
+            away = False
+
+    return run
