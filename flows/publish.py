@@ -44,8 +44,8 @@ def publish(job: PublishJob) -> PublishResult:
     place, folder = locate(job.destination), locate(job.feast)
     if isinstance(place, S3Location) or isinstance(folder, S3Location):
         raise ConfigError(
-            f"a destination for Feast must be a folder, found {place}; Feast reads `current`, "
-            "and there is none in an object store"
+            f"a destination for Feast must be on a disk, found {place}; Feast reads the folder "
+            "`current`, and a store has none"
         )
     table = published_table(place.absolute())
     event_time, keys = _roles(table)
@@ -76,6 +76,7 @@ def publish(job: PublishJob) -> PublishResult:
         dim=table.dim,
         online_run=online.get("online_run"),
         loaded_from=since.isoformat() if since else None,
+        notes=_notes(table, event_time),
         seconds=time.monotonic() - started,
     )
 
@@ -157,6 +158,15 @@ def _roles(table: PublishedTable) -> tuple[str, tuple[str, ...]]:
             "rows out of the source"
         )
     return found[0], keys
+
+
+def _notes(table: PublishedTable, event_time: str) -> tuple[str, ...]:
+    if "tz=" in table.passed[event_time] or len(table.manifest.files) == 1:
+        return ()
+    failing = "Feast's local store fails when a part has no row that is asked for"
+    return (
+        f"event time '{event_time}' has no time zone: {failing} (feast issue 6817), not in UTC",
+    )
 
 
 def _key_type(table: PublishedTable, key: str) -> str:

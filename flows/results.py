@@ -111,6 +111,7 @@ class PublishResult(Config):
     loaded_from: str | None = Field(
         default=None, description="First event time that this run loaded into the online store."
     )
+    notes: tuple[str, ...] = Field(default=(), description="What else a reader should know.")
     seconds: float
 
 

@@ -133,6 +133,7 @@ def publication(result: PublishResult) -> str:
             ("defined in", result.definition),
             ("online", online),
             ("took", f"{result.seconds:.1f} s"),
+            *[("note", note) for note in result.notes],
         ]
     )
 
