@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from classics_images import Images
 
+from pipeline.priors import Spreads
 from training.autoencoder import Autoencoder
 from training.candidates import embed_rows
 from training.conditions import Condition
@@ -16,6 +17,7 @@ from training.corruption import Rows
 from training.importance import log_likelihood
 from training.loop import to_rows
 from training.matrix import TRAIN
+from training.priors import prior_of
 
 SAMPLES, IMAGES = 5_000, 1_000
 DRAWN = 500  # digits of each class
@@ -69,18 +71,16 @@ def digits_recognised(model: Autoencoder, images: Images) -> float:
 def draw_digits(
     model: Autoencoder, images: Images, wanted: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float32]:
-    """Images of the `wanted` digits from the prior, in prepared space [n, 784]."""
-    generator = torch.Generator()
-    generator.manual_seed(0)
-    code = torch.randn((len(wanted), model.spec.dim), generator=generator)
+    """Images of the `wanted` digits as `generate` draws them, in prepared space [n, 784]."""
     told = model.condition_of(
         Rows(torch.zeros(len(wanted), 784), torch.zeros(len(wanted), 0), torch.zeros(0)),
         torch.from_numpy(wanted[:, None].astype(np.float64)),
     )
     assert isinstance(told, Condition)
+    spreads = Spreads(prior_of(model, images.matrix), dim=model.spec.dim)
+    drawn = spreads.draw(told.codes.numpy(), np.random.default_rng(0))
     with torch.no_grad():
-        parameters = model.parameters_of(code, told)
-        return model.likelihood.decoded(parameters).numeric.numpy()
+        return model.decode(torch.from_numpy(drawn), told).numeric.numpy()
 
 
 def _shades(images: Images, numeric: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ import pyarrow.types as pt
 from pipeline import typed
 from pipeline.errors import BundleError, ConfigError
 from pipeline.feed import NULL_TEXT, to_input
-from pipeline.prologue import Prologue
+from pipeline.graph import INT64, STRING, GraphBuilder
+from pipeline.prologue import CODED, Prologue
+from pipeline.runtime import Session
 from pipeline.schema import Column, did_you_mean
-from pipeline.transforms.categories import Category
-from pipeline.transforms.classes import Classes
+from pipeline.transforms.categories import Categories, Category
+from pipeline.transforms.classes import NOT_KNOWN, Classes
 from pipeline.transforms.scalars import Scalar
 
 _SHOWN = 5
@@ -29,7 +32,8 @@ class Conditions:
     """The condition columns of the rows to draw.
 
     Those in `where` have one value; other condition columns are drawn, each by itself, as training
-    saw them. A label that is not asked for is not known, and no column of the rows.
+    saw them. A label that is not asked for is drawn by its `shares`, by code, and no column of the
+    rows; without these it is not known.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Conditions:
         names: Sequence[str],
         where: Sequence[str],
         model: str,
+        shares: Mapping[int, float] | None = None,
     ) -> None:
         """Read `where`, conditions such as ``country=IT`` on columns among `names`.
 
@@ -73,6 +78,9 @@ class Conditions:
             if self._label.name in asked:
                 told = _label_of(prologue.label, asked[self._label.name], self._label_type)
                 self._given[self._label.name] = told
+        self._classes = None if self._label is None else prologue.label
+        classes = 0 if prologue.label is None else len(prologue.label.values)
+        self._shares = {code: one for code, one in (shares or {}).items() if code <= classes}
 
     @property
     def added(self) -> list[pa.Field]:
@@ -89,6 +97,9 @@ class Conditions:
                 found[column.name] = _drawn(
                     self._fitted[column.name], self._types.field(column.name).type, rows, random
                 )
+        if self._classes is not None and self._classes.column not in found and self._shares:
+            label = _drawn_label(self._classes, self._shares, self._label_type, rows, random)
+            found[self._classes.column] = label
         return found
 
     def inputs(self, drawn: Mapping[str, pa.Array], rows: int) -> dict[str, npt.NDArray[Any]]:
@@ -99,6 +110,31 @@ class Conditions:
             unknown = pa.nulls(rows, self._label_type)
             fed[self._label.name] = _fed(unknown if told is None else told, self._label)
         return fed
+
+    def codes(self, fed: Mapping[str, npt.NDArray[Any]], rows: int) -> npt.NDArray[np.int64]:
+        """The prepared categories [rows, H] of what the decoder is `fed`; a label is the last."""
+        if self._coding is None:
+            return np.zeros((rows, 0), np.int64)
+        found = self._coding.run([CODED], {name: fed[name] for name in self._coding.inputs})[0]
+        return found.T
+
+    @cached_property
+    def _coding(self) -> Session | None:
+        """The preprocessing of the conditions that are categories."""
+        g = GraphBuilder()
+        own = [one for one in self._fitted.values() if isinstance(one, Category)]
+        codes = [
+            Categories((one,)).lookup(
+                g, one, g.input(one.column, STRING if one.text else INT64, ["batch"])
+            )
+            for one in own
+        ]
+        if self._classes is not None:
+            codes.append(self._classes.lookup(g))
+        if not codes:
+            return None
+        g.output(g.stack(codes), CODED, INT64, [len(codes), "batch"])
+        return Session(g.model("conditions").SerializeToString())
 
 
 def _require_conditional(asked: Mapping[str, str], names: Sequence[str], model: str) -> None:
@@ -137,6 +173,26 @@ def _drawn(
         return typed.booleans(share < fitted.mean, valid, type_)
     make = typed.times if fitted.kind == "timestamp" else typed.numbers
     return make(fitted.marginal.at(share), valid, type_)
+
+
+def _drawn_label(
+    label: Classes,
+    shares: Mapping[int, float],
+    type_: pa.DataType,
+    rows: int,
+    random: np.random.Generator,
+) -> pa.Array:
+    """Classes by their shares; null where that is what was drawn."""
+    ends = np.cumsum(list(shares.values()))
+    places = np.searchsorted(ends, ends[-1] * random.random(rows), side="right")
+    drawn = np.array(list(shares))[np.minimum(places, len(ends) - 1)]
+    valid, places = drawn != NOT_KNOWN, np.maximum(drawn - 1, 0)
+    if label.taken == "number":
+        values = np.array(label.values, np.float64)[places]
+        if pt.is_boolean(type_):
+            return typed.booleans(values != 0, valid, type_)
+        return typed.numbers(values, valid, type_)
+    return typed.categories(places, valid, label.values, type_)
 
 
 def _one(fitted: Scalar | Category, text: str, type_: pa.DataType) -> pa.Array:

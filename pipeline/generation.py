@@ -24,6 +24,7 @@ from pipeline.decoding import DECODER, Decoder
 from pipeline.drawing import drawers
 from pipeline.errors import ConfigError, PublishError
 from pipeline.fitted import open_prologue
+from pipeline.priors import Spreads, shares_of
 from pipeline.progress import Progress, Silent
 from pipeline.residuals import noisy_slots, open_generation
 from pipeline.storage import appearing
@@ -121,15 +122,18 @@ class Sampler:
         prologue = open_prologue(bundle)
         kept = open_generation(bundle, prologue)
         prior, dim = bundle.manifest.prior, bundle.manifest.dim
-        self._mean = np.zeros(dim) if prior is None else np.array(prior.mean)
-        self._spread = np.eye(dim) if prior is None else np.array(prior.factor)
+        self._spreads = Spreads(prior, dim=dim)
         width, classes = len(prologue.numeric_slots), sum(prologue.classes)
         self._decoder = Decoder(bundle.model(DECODER), numeric=width, logits=classes)
         self._noisy = noisy_slots(prologue)
         slots = len(self._noisy)
         self._factor = np.array(kept.factor, np.float32).reshape(slots, -1)
         self._deviation = np.array(kept.deviation, np.float32)
-        told: dict[str, Any] = {"names": self._decoder.conditions, "model": str(bundle.path)}
+        told: dict[str, Any] = {
+            "names": self._decoder.conditions,
+            "model": str(bundle.path),
+            "shares": shares_of(prior),
+        }
         self._conditions = Conditions(prologue, kept.types, where=where, **told)
         affordable = _BATCH_BYTES // (8 * max(1, width + classes + dim))
         self.rows_per_batch = min(ROWS_PER_GROUP, max(_LEAST_ROWS, affordable))
@@ -163,9 +167,9 @@ class Sampler:
         self, rows: int, given: dict[str, pa.Array], random: np.random.Generator
     ) -> tuple[Singles, Singles]:
         """Numeric slots with noise [rows, D] and logits [rows, sum of classes] of drawn codes."""
-        normal = random.standard_normal((rows, len(self._mean)))
-        codes = (self._mean + normal @ self._spread.T).astype(np.float32)
-        found = self._decoder(codes, self._conditions.inputs(given, rows))
+        told = self._conditions.inputs(given, rows)
+        codes = self._spreads.draw(self._conditions.codes(told, rows), random)
+        found = self._decoder(codes, told)
         common = random.standard_normal((rows, self._factor.shape[1]), np.float32)
         own = random.standard_normal((rows, len(self._noisy)), np.float32)
         found.numeric[:, self._noisy] += common @ self._factor.T + own * self._deviation

@@ -38,11 +38,29 @@ class FileRecord(Config):
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Prior(Config):
+class Spread(Config):
     """How embeddings are spread: ``mean + factor @ n`` with n ~ N(0, I), factor [d, d] lower."""
 
     mean: tuple[Finite, ...]
     factor: tuple[tuple[Finite, ...], ...]
+
+    @property
+    def widths(self) -> set[int]:
+        """The numbers of dimensions that it speaks of: one, if it is whole."""
+        return {len(self.mean), len(self.factor), *map(len, self.factor)}
+
+
+class Stratum(Spread):
+    """The spread of the rows whose conditions have the prepared `codes`, a `share` of all rows."""
+
+    codes: tuple[Annotated[int, Field(ge=0)], ...]
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+class Prior(Spread):
+    """The spread of all rows; `strata` are those that a decoder is told of, where it differs."""
+
+    strata: tuple[Stratum, ...] = ()
 
 
 class Manifest(Config):
@@ -88,8 +106,8 @@ class Manifest(Config):
 
     @model_validator(mode="after")
     def _has_a_prior_of_its_dim(self) -> Manifest:
-        widths = set() if self.prior is None else {len(self.prior.mean), len(self.prior.factor)}
-        widths |= set() if self.prior is None else {len(row) for row in self.prior.factor}
+        spreads = () if self.prior is None else (self.prior, *self.prior.strata)
+        widths = {width for spread in spreads for width in spread.widths}
         if not widths <= {self.dim}:
             raise ValueError(f"a prior of {sorted(widths)} numbers for dim {self.dim}")
         return self

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.conditions import Condition
 from training.corruption import Rows
 from training.ensembles import Ensemble
 from training.latents import charged, divergence, draw, warmth
@@ -48,7 +47,6 @@ def terms(
     if joint is not None and not model.training and bool(torch.isfinite(labels).any()):
         return {"loss": joint.loss(model.raw_code(*rows)[None], labels)}
     encoded = _encoded(model, _noisy(model, rows, generator), generator)
-    condition = _told(model, rows, labels, generator)
     code, loss = encoded.mean[:count], encoded.penalty
     if encoded.log_variance is not None:
         spread = encoded.log_variance[:count]
@@ -57,7 +55,7 @@ def terms(
         weight = spec.kl_weight * warmth(progress, spec.warm_up)
         loss = loss + weight * charged(divergences, free_bits=spec.free_bits)
         found["kl"] = divergences.sum(1).mean()
-    missed = model.likelihood.loss(model.parameters_of(code, condition), rows)
+    missed = model.likelihood.loss(_parameters(model, code, rows, labels, generator), rows)
     loss = loss + missed
     if found:
         found |= {"reconstruction": missed, "negative_elbo": missed + found["kl"]}
@@ -89,14 +87,18 @@ def _noisy(model: Autoencoder, rows: Rows, generator: torch.Generator) -> Rows:
     return Rows(*map(torch.cat, zip(*noisy, strict=True)))
 
 
-def _told(
-    model: Autoencoder, rows: Rows, labels: Tensor, generator: torch.Generator
-) -> Condition | None:
-    """The conditions of the rows, some of them withheld while training."""
+def _parameters(
+    model: Autoencoder, code: Tensor, rows: Rows, labels: Tensor, generator: torch.Generator
+) -> Tensor:
+    """What the likelihood reads [N, P]; while training, some rows' conditions are withheld.
+
+    Of those only the decoder learns, not the encoder: see `training.conditions.FORGOTTEN`.
+    """
     condition = model.condition_of(rows, labels)
-    if model.conditions is None or condition is None or not model.training:
-        return condition
-    return model.conditions.forget(condition, generator)
+    if model.conditions is not None and condition is not None and model.training:
+        condition, lost = model.conditions.forget(condition, generator)
+        code = torch.where(lost, code.detach(), code)
+    return model.parameters_of(code, condition)
 
 
 def _encoded(model: Autoencoder, rows: Rows, generator: torch.Generator) -> _Encoding:

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from pipeline.manifest import Prior
+from pipeline.manifest import Prior, Spread, Stratum
 from training.autoencoder import Autoencoder
-from training.candidates import embed_rows
-from training.matrix import TRAIN, Matrix
+from training.candidates import ROWS_PER_RUN, embed_rows
+from training.loop import to_rows
+from training.matrix import TRAIN, Batch, Matrix, cut
 
 WIDEST = 512
 """Dimensions that a manifest holds a prior for: its numbers grow with their square."""
 MOST_ROWS = 50_000
+FEWEST_ROWS = 30
+"""Training rows with the same conditions whose spread can be told."""
 
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
 
 
 def prior_of(model: Autoencoder, matrix: Matrix) -> Prior | None:
     """The prior of `model`'s embedding; None where it has more than `WIDEST` dimensions.
 
     A gaussian code was taught to be N(0, I) before it was standardised. The spread of points is
-    that of the training rows, at most 50,000 of them.
+    that of the training rows, at most 50,000 of them, and so is that of the rows under a condition.
     """
     if model.spec.dim > WIDEST:
         return None
+    batch = matrix.batch(matrix.sample(TRAIN, limit=MOST_ROWS))
+    codes = embed_rows(model, batch.rows).astype(np.float64)
+    strata = _strata(codes, _noise(model, batch), _told(model, batch))
     if model.spec.latent == "gaussian":
         scale = model.latent.scale.double().numpy()
-        return _prior(-model.latent.mean.double().numpy() * scale, np.diag(scale))
-    rows = matrix.take(matrix.sample(TRAIN, limit=MOST_ROWS))
-    codes = embed_rows(model, rows).astype(np.float64)
-    # Standardised over all training rows, so the mean is 0 whatever the sample's.
-    return _prior(np.zeros(model.spec.dim), lower_root(np.atleast_2d(np.cov(codes.T, ddof=0))))
+        whole = _spread(-model.latent.mean.double().numpy() * scale, np.diag(scale))
+    else:
+        # Standardised over all training rows, so the mean is 0 whatever the sample's.
+        root = lower_root(np.atleast_2d(np.cov(codes.T, ddof=0)))
+        whole = _spread(np.zeros(model.spec.dim), root)
+    return Prior(**dict(whole), strata=strata)
 
 
 def lower_root(covariance: Floats) -> Floats:
@@ -49,7 +58,59 @@ def lower_root(covariance: Floats) -> Floats:
     return lower
 
 
-def _prior(mean: Floats, factor: Floats) -> Prior:
+def _strata(codes: Floats, noise: Floats, told: Codes) -> tuple[Stratum, ...]:
+    """The spread of `codes` [N, d] under each frequent row of conditions `told` [N, H].
+
+    An encoder is to leave to the decoder's condition what that tells, and never does so entirely:
+    what the codes say of it all the same must agree with it in a row that is drawn. A normal
+    distribution is fitted to the codes that the encoder draws, whose own variance is `noise`
+    [N, d]. Source: Ghosh et al. 2020 (arXiv 1903.12436), section 4, given the condition.
+    """
+    rows, dim = codes.shape
+    if not told.shape[1]:
+        return ()
+    distinct, member, counts = np.unique(told, axis=0, return_inverse=True, return_counts=True)
+    member = member.reshape(-1)
+    frequent = np.argsort(-counts, kind="stable")[: WIDEST**2 // dim**2]
+    frequent = frequent[counts[frequent] >= FEWEST_ROWS]
+    sums = np.zeros((len(counts), dim))
+    np.add.at(sums, member, codes)
+    within = codes - (sums / counts[:, None])[member]
+    pooled = within.T @ within / rows + np.diag(noise.mean(axis=0))
+    found = []
+    for place in frequent.tolist():
+        own, count = member == place, int(counts[place])
+        covariance = within[own].T @ within[own] / count + np.diag(noise[own].mean(axis=0))
+        # As if as many more rows as there are dimensions lay like those of all conditions do.
+        shrunk = (count * covariance + dim * pooled) / (count + dim)
+        spread = _spread(sums[place] / count, lower_root(shrunk))
+        codes_told = tuple(int(code) for code in distinct[place])
+        share = float(f"{count / rows:.7g}")
+        found.append(Stratum(**dict(spread), codes=codes_told, share=share))
+    return tuple(found)
+
+
+def _told(model: Autoencoder, batch: Batch) -> Codes:
+    """The prepared categories [N, H] that the decoder is told."""
+    told = model.condition_of(to_rows(batch.rows), torch.from_numpy(batch.labels))
+    return np.zeros((len(batch.labels), 0), np.int64) if told is None else told.codes.numpy()
+
+
+def _noise(model: Autoencoder, batch: Batch) -> Floats:
+    """The variance [N, d] that the encoder gives the embeddings of rows; 0 of points."""
+    found = [np.zeros((0, model.spec.dim))]
+    for start in range(0, len(batch.labels), ROWS_PER_RUN):
+        part = cut(batch.rows, start, start + ROWS_PER_RUN)
+        if model.spread is None:
+            found.append(np.zeros((len(part.codes), model.spec.dim)))
+            continue
+        with torch.no_grad():
+            log_variance = model.posterior(to_rows(part))[1]
+            found.append((log_variance.exp() * model.latent.scale.square()).double().numpy())
+    return np.concatenate(found)
+
+
+def _spread(mean: Floats, factor: Floats) -> Spread:
     # Seven digits, as the embedding has.
     rows = [[float(f"{value:.7g}") for value in row] for row in factor]
-    return Prior(mean=tuple(float(f"{v:.7g}") for v in mean), factor=tuple(map(tuple, rows)))
+    return Spread(mean=tuple(float(f"{v:.7g}") for v in mean), factor=tuple(map(tuple, rows)))

@@ -13,11 +13,13 @@ import pytest
 
 from export.conditions import condition_model, told_columns
 from export.models import build
+from export.package import export
 from export.runtime import Runtime
 from export.verify import verify
 from pipeline.audit import audit
 from pipeline.errors import BundleError, ParityError
 from pipeline.feed import NULL_INT
+from pipeline.generation import Sampler
 from pipeline.schema import Column, FeatureSchema
 from pipeline.signatures import signature
 from pipeline.transforms import Classes
@@ -64,6 +66,21 @@ def test_only_the_decoder_reads_the_label(files):
     for name, content in files.items():
         inputs = {one.name for one in onnx.ModelProto.FromString(content).graph.input}
         assert ("ciudad" in inputs) == (name == "decoder.onnx")
+
+
+def test_rows_are_drawn_from_the_bundle_with_every_class_by_its_share(told, tmp_path):
+    bundle = export(told, tmp_path / "bundle")
+    strata = bundle.manifest.prior.strata
+    assert len(strata) > 1 and strata == told.prior.strata
+    fed = []
+    sampler = Sampler(bundle)
+    run = sampler._decoder
+    sampler._decoder = lambda codes, given: fed.append(given["ciudad"]) or run(codes, given)
+    assert "ciudad" not in sampler.draw(0, 2_000).schema.names
+    known = {"": 0} | {text: code for code, text in enumerate(told.prologue.label.values, 1)}
+    found = np.bincount([known[text] for text in fed[0]], minlength=len(known)) / 2_000
+    for stratum in strata:
+        assert found[stratum.codes[0]] == pytest.approx(stratum.share, abs=0.05)
 
 
 def test_no_file_holds_the_spread_of_a_code(files):

@@ -21,10 +21,11 @@ from pipeline.decoding import DECODER, LOGITS, NUMERIC
 from pipeline.errors import BundleError, ConfigError, PublishError
 from pipeline.generation import Sampler, generate
 from pipeline.graph import DOUBLE, FLOAT, STRING, GraphBuilder
-from pipeline.manifest import Prior
+from pipeline.manifest import Prior, Stratum
 from pipeline.prologue import Prologue
 from pipeline.residuals import GENERATION, measure, noisy_slots
 from pipeline.schema import infer
+from pipeline.transforms.categories import FIRST
 
 ROWS, DRAWN = 4_000, 20_000
 DIM = 4
@@ -413,6 +414,33 @@ def test_conditions_that_nobody_asked_for_are_drawn_as_training_saw_them(
     drawn = pa.Table.from_batches([Sampler(told["city"]).draw(0, DRAWN)])
     one, other = shares(table["city"]), shares(drawn["city"])
     assert max(abs(one[value] - other[value]) for value in one) < 0.02
+
+
+def test_codes_are_drawn_as_the_rows_that_meet_the_conditions_have_them(
+    told: dict[str, Bundle], tmp_path: Path
+) -> None:
+    one, eye = told["city"], np.eye(DIM)
+    roma = FIRST + kept(one).index("Roma")
+    own = Stratum(mean=(3.0, 0, 0, 0), factor=rows_of(eye), codes=(roma,), share=0.3)
+    prior = Prior(mean=(0.0,) * DIM, factor=rows_of(eye), strata=(own,))
+    files = {name: one.read(name) for name in one.manifest.files}
+    manifest = one.manifest.model_copy(update={"prior": prior})
+    bundle = Bundle.write(tmp_path / "strata", manifest=manifest, files=files)
+    means = [
+        np.mean(numbers(pa.chunked_array([sampler.draw(0, 2_000).column("double")])))
+        for sampler in (Sampler(bundle, where=(f"city={city}",)) for city in ("Roma", "日本"))
+    ]
+    assert abs(means[0] - means[1]) > 1
+
+
+def rows_of(factor: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, factor.tolist()))
+
+
+def kept(bundle: Bundle) -> tuple[Any, ...]:
+    """The cities in the order of their codes."""
+    prologue = Prologue.from_json(json.loads(bundle.read("spec.json"))["prologue"])
+    return next(c.kept for c in prologue.categories.columns if c.column == "city")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,14 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.manifest import Manifest
+from pipeline.priors import Spreads
 from pipeline.transforms import Classes
+from training.autoencoder import Autoencoder
+from training.candidates import calibrate
 from training.conditions import Condition, Conditions, classes_of, conditioned
 from training.fit import fit
 from training.loop import to_rows
-from training.priors import lower_root
+from training.priors import lower_root, prior_of
 from training.recipes import concrete
 from training.spec import NetworkConfig, TrainingConfig, TrainingJob
 
@@ -141,10 +144,56 @@ def test_labels_become_codes_and_nulls_are_not_known(rows):
 def test_three_rows_in_a_hundred_are_not_told(rows):
     told = Conditions(rows.layout, by_label=True, generator=torch.Generator())
     known = Condition(torch.ones(20_000, 2), torch.ones((20_000, 1), dtype=torch.int64))
-    kept = told.forget(known, torch.Generator().manual_seed(0))
+    kept, withheld = told.forget(known, torch.Generator().manual_seed(0))
     lost = kept.codes[:, 0] == 0
     assert 0.025 < float(lost.float().mean()) < 0.035
     assert torch.equal(lost, (kept.numeric == 0).all(1))
+    assert torch.equal(lost, withheld[:, 0])
+
+
+def test_rows_that_are_not_told_teach_the_decoder_alone(rows, monkeypatch):
+    monkeypatch.setattr("training.conditions.FORGOTTEN", 1.0)
+    spec = concrete("cvae", dim=2, network=NetworkConfig(condition="label", kl_weight=0.0))
+    model = Autoencoder(spec, rows.layout).train()
+    batch = rows.matrix.batch(np.arange(64))
+    labels = torch.from_numpy(batch.labels)
+    noise = torch.Generator().manual_seed(0)
+    model.loss(to_rows(batch.rows), labels, generator=noise, progress=1.0).backward()
+    assert all(not part.grad.any() for part in model.trunk.parameters())
+    assert all(part.grad.any() for part in model.decoder.parameters())
+
+
+def test_a_prior_tells_the_codes_of_each_class_and_how_many_rows_it_has(tmp_path):
+    # A code that costs nothing keeps all of a row, the class included.
+    roles = {"kind": {"role": "ignore"}, "label": {"role": "label"}}
+    checkpoint = fit(job(tmp_path, "cvae", columns=roles, network={"kl_weight": 0.01}))
+    prior = checkpoint.prior
+    assert sorted(one.codes for one in prior.strata) == [(0,), (1,), (2,), (3,)]
+    assert sum(one.share for one in prior.strata) == pytest.approx(1)
+    means = np.array([one.mean for one in prior.strata])
+    shares = np.array([one.share for one in prior.strata])
+    assert np.allclose(shares @ means, 0, atol=0.05)
+    within = [np.square(one.factor).sum(1) for one in prior.strata]
+    # Embeddings have variance 1, to which that of the noise comes.
+    assert np.allclose(shares @ (within + means**2), 1, atol=0.2)
+    told = np.repeat([[1], [3]], 2_000, axis=0)
+    codes = Spreads(prior, dim=2).draw(told, np.random.default_rng(0))
+    condition = Condition(torch.zeros(4_000, 0), torch.from_numpy(told))
+    with torch.no_grad():
+        drawn = checkpoint.module.decode(torch.from_numpy(codes), condition).numeric[:, 0].numpy()
+    fitted = checkpoint.prologue.scalars.columns[0]
+    drawn = drawn * fitted.deviation + fitted.mean
+    assert np.allclose([drawn[:2_000].mean(), drawn[2_000:].mean()], [-2, 2], atol=0.2)
+
+
+def test_few_rows_with_the_same_conditions_have_no_spread_of_their_own(rows):
+    spec = concrete("cvae", dim=2, network=NetworkConfig(condition="label"))
+    model = Autoencoder(spec, rows.layout).eval()
+    calibrate(model, rows.matrix)
+    few = np.array(rows.matrix.labels)
+    few[np.flatnonzero(few == 1)[20:]] = 0
+    prior = prior_of(model, replace(rows.matrix, labels=few))
+    assert [one.codes for one in prior.strata] == [(1,)]
 
 
 def test_the_lower_root_of_a_covariance_without_full_rank():
@@ -165,3 +214,6 @@ def test_a_prior_must_have_the_dimension_of_its_bundle():
     assert Manifest.model_validate(said).prior is None
     with pytest.raises(ValueError, match=r"a prior of \[2\] numbers for dim 1"):
         Manifest.model_validate({**said, "prior": prior})
+    whole, stratum = {"mean": [0.0], "factor": [[1.0]]}, {**prior, "codes": [1], "share": 0.5}
+    with pytest.raises(ValueError, match=r"a prior of \[1, 2\] numbers for dim 1"):
+        Manifest.model_validate({**said, "prior": {**whole, "strata": [stratum]}})
