@@ -223,6 +223,7 @@ def balance(model: Autoencoder, moments: Moments) -> None:
     layout = model.layout
     spread = np.maximum(moments.high - moments.low, 1e-12)
     share = np.clip((moments.mean[: len(spread)] - moments.low) / spread, 1e-9, 1 - 1e-9)
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
     code_entropy = []
     for start, cardinality in zip(layout.offsets, layout.cardinalities, strict=True):
         shares = np.maximum(moments.shares[start : start + cardinality], 1e-12)
@@ -230,8 +231,20 @@ def balance(model: Autoencoder, moments: Moments) -> None:
     model.likelihood.balance(
         low=torch.tensor(moments.low, dtype=torch.float32),
         high=torch.tensor(moments.high, dtype=torch.float32),
-        binary_entropy=torch.tensor(
-            -(share * np.log(share) + (1 - share) * np.log(1 - share)), dtype=torch.float32
-        ),
+        binary_entropy=torch.tensor(_of_columns(entropy, layout), dtype=torch.float32),
         code_entropy=torch.tensor(code_entropy, dtype=torch.float32),
     )
+
+
+def _of_columns(entropy: Floats, layout: Layout) -> Floats:
+    """Entropies of the slots [D + R], the values of one column having their mean.
+
+    Pixels are then as important as each other: by its own entropy, one that hardly ever is
+    anything but black would weigh ten times as much as one of the figure.
+    """
+    values = np.flatnonzero(~np.array(layout.binary, dtype=bool))
+    columns = np.array(layout.numeric_columns, dtype=np.int64)[values]
+    total = np.bincount(columns, weights=entropy[values])
+    found = entropy.copy()
+    found[values] = (total / np.maximum(1, np.bincount(columns)))[columns]
+    return found

@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from training.autoencoder import Autoencoder
 from training.likelihoods import Likelihood
 from training.loop import to_rows
+from training.principal import balance
+from training.recipes import concrete
+from training.spec import NetworkConfig
 
 
 @pytest.fixture
@@ -69,3 +73,19 @@ def test_the_default_width_counts_values_elements_and_categories(rows):
     categories = sum(c - 3 for c in rows.layout.cardinalities)
     views = [s for s in rows.prologue.numeric_slots if s.view != "missing"]
     assert rows.layout.width == len(views) + categories
+
+
+def test_pixels_that_are_shares_weigh_alike_and_an_image_loses_as_much_as_by_its_best_guess(rows):
+    spec = concrete("plain", dim=2, network=NetworkConfig(numbers="bernoulli"))
+    model = Autoencoder(spec, rows.layout)
+    balance(model, rows.moments)
+    own = [i for i, s in enumerate(rows.prologue.numeric_slots) if s.column == "picture"]
+    weights = model.likelihood.weights[own]
+    assert torch.equal(weights, weights[:1].expand(6))
+    low, high = (
+        part[own].double().numpy() for part in (model.likelihood.low, model.likelihood.high)
+    )
+    share = (rows.moments.mean[own] - low) / (high - low)
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    best = float(weights.double().numpy() @ entropy)
+    assert best == pytest.approx(sum(rows.layout.numeric_weights[i] for i in own), rel=1e-5)
