@@ -221,8 +221,9 @@ def _columns(found: Guesses) -> Iterator[str]:
         yield f"#   {_toml(column.name):<{width}}  {_understood(column, found)}"
     example = (found.names or tuple(_features(found)))[0]
     yield from (
-        f"# [train.columns.{_key(example)}]",
-        '# kind = "category"' if found.names else '# role = "ignore"',
+        "# For example:",
+        f"#   [train.columns.{_key(example)}]",
+        f'#   {"kind" if found.names else "role"} = "{"category" if found.names else "ignore"}"',
     )
 
 

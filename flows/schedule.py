@@ -34,7 +34,7 @@ def cron_text(text: str) -> str:
 def _timezone(text: str) -> str:
     try:
         ZoneInfo(text)
-    except (OSError, ValueError):
+    except (KeyError, OSError, ValueError):  # unknown, a folder, a path
         raise ValueError("a time zone such as UTC or Europe/Berlin is required") from None
     return text
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline.config import Config
-from pipeline.schema import FeatureSchema, infer, is_text, value_type
+from pipeline.schema import FeatureSchema, infer, is_text, kinds_of, value_type
 
 _NAMES_A_ROW = re.compile(r"(^|_)(id|key|uuid|guid)$", re.IGNORECASE)
 _SAYS_WHEN = re.compile(
@@ -112,9 +112,12 @@ def _may_be_label(sample: pa.RecordBatch, name: str, distinct: int) -> bool:
 
 def _distinct(sample: pa.RecordBatch, name: str) -> int:
     """Different values of a column, nulls not counted; 0 where they cannot be compared."""
-    if pt.is_nested(_type(sample, name)):
+    if kinds_of(_type(sample, name))[:1] in ((), ("vector",)):
         return 0
-    return int(pc.count_distinct(sample.column(name)).as_py())
+    values = sample.column(name)
+    if pt.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    return int(pc.count_distinct(values).as_py())
 
 
 def _type(sample: pa.RecordBatch, name: str) -> pa.DataType:

@@ -1,0 +1,108 @@
+"""What a project file is started with: roles guessed from names and rows, never from hope."""
+
+import datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import SchemaError
+from pipeline.guesses import guess
+
+
+def guessed(**columns: Any) -> Any:
+    batch = pa.record_batch(columns)
+    return guess(batch.schema, batch)
+
+
+DAYS = pa.array([datetime.date(2026, 1, day) for day in (1, 1, 2, 2)])
+
+
+@pytest.mark.parametrize("name", ["id", "user_id", "USER_ID", "order_key", "uuid"])
+def test_a_column_that_is_called_a_key_and_never_repeats_is_one(name: str) -> None:
+    assert guessed(**{"amount": [1.0, 2, 3, 4], name: [4, 3, 2, 1]}).key == (name,)
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 1, 2, 3], [1, 2, 3, None], [1.5, 2.5, 2.5, 1.0], [[1], [2], [3], [4]]], ids=str
+)
+def test_what_repeats_or_is_missing_somewhere_is_no_key(values: list[Any]) -> None:
+    assert guessed(id=values, amount=[1.0, 2, 3, 4]).key == ()
+
+
+def test_numbers_that_happen_to_differ_are_no_key() -> None:
+    assert guessed(amount=[1, 2, 3, 4]).key == ()
+
+
+def test_a_key_may_repeat_where_the_time_tells_its_rows_apart() -> None:
+    found = guessed(shop_id=[1, 2, 1, 2], day=DAYS, sold=[1.0, 2, 3, 4])
+    assert (found.key, found.event_time) == (("shop_id",), "day")
+
+
+def test_a_key_of_its_own_goes_before_one_that_needs_the_time() -> None:
+    found = guessed(shop_id=[1, 2, 1, 2], day=DAYS, id=[1, 2, 3, 4], sold=[1.0, 2, 3, 4])
+    assert found.key == ("id",)
+
+
+def test_a_dictionary_encoded_key_is_one() -> None:
+    names = pa.array(["a", "b", "c", "d"]).dictionary_encode()
+    assert guessed(user_id=names, amount=[1.0, 2, 3, 4]).key == ("user_id",)
+
+
+def test_the_time_is_the_one_that_is_called_so() -> None:
+    assert guessed(birthday=DAYS, born=DAYS, created_at=DAYS, x=[1.0] * 4).event_time == (
+        "created_at"
+    )
+
+
+def test_the_only_time_is_taken_whatever_its_name() -> None:
+    assert guessed(when=DAYS, x=[1.0] * 4).event_time == "when"
+
+
+def test_of_several_nameless_times_none_is_taken() -> None:
+    assert guessed(one=DAYS, two=DAYS, x=[1.0] * 4).event_time is None
+
+
+def test_labels_are_results_by_name_and_columns_of_two_values() -> None:
+    found = guessed(
+        churned=[0, 1, 2, 3],
+        flag=[True, False, True, None],
+        constant=[True, True, True, True],
+        target=[1.0, 1.0, 1.0, 1.0],
+        zero_one=[0, 1, 0, 1],
+        share=[0.0, 1.0, 0.0, 1.0],
+    )
+    assert found.labels == ("churned", "flag", "zero_one")
+
+
+def test_few_whole_numbers_may_be_names_and_text_that_never_repeats_says_nothing() -> None:
+    found = guessed(
+        terminal=[1, 2, 3, 1],
+        city=["a", "b", "a", "b"],
+        note=["a", "b", "c", "d"],
+        amount=[0.1, 0.2, 0.3, 0.1],
+    )
+    assert (found.names, found.unrepeated) == (("terminal",), ("note",))
+
+
+def test_an_empty_table_gives_its_columns_and_no_guess_about_rows() -> None:
+    found = guessed(id=pa.array([], pa.int64()), x=pa.array([], pa.float64()))
+    assert (found.key, found.labels, found.names) == ((), (), ())
+
+
+def test_every_type_that_a_table_may_hold_is_looked_at() -> None:
+    found = guessed(
+        x=[1.0, 2.0],
+        lists=pa.array([[1, 2], [3]]),
+        structs=pa.array([{"a": 1}, {"a": 2}]),
+        binary=pa.array([b"a", b"b"]),
+        coded=pa.array(["a", "b"]).dictionary_encode(),
+        nothing=pa.nulls(2),
+        spans=pa.array([1, 2], pa.duration("s")),
+    )
+    assert len(found.columns.columns) == 7
+
+
+def test_a_table_without_a_feature_is_refused() -> None:
+    with pytest.raises(SchemaError, match="no column that can be a feature"):
+        guessed(binary=pa.array([b"a", b"b"]))
