@@ -10,6 +10,7 @@ import typer
 
 from flows.console import AsJson, Commands, Debug, examples, reporting
 from flows.jobs import ComparedGenerationJob, EvaluationJob
+from flows.models import models_app
 from flows.options import with_options
 from flows.planning import planning_app
 from flows.progress import console_progress
@@ -33,6 +34,7 @@ flow_app = typer.Typer(no_args_is_help=True)
 app.add_typer(versions_app)
 app.add_typer(planning_app)
 app.add_typer(publish_app)
+app.add_typer(models_app, name="models", help="Versions of a model: list, promote, roll back.")
 app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Prefect flow.")
 
 ProjectFile = Annotated[

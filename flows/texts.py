@@ -15,6 +15,7 @@ from flows.results import (
 )
 from pipeline.job import JobReport
 from pipeline.pinning import Rollback
+from pipeline.registries import ModelCleaning
 from pipeline.retention import Cleaning
 from pipeline.verification import Verification
 
@@ -165,6 +166,19 @@ def cleaning(result: Cleaning) -> str:
             ("deleted", ", ".join(result.versions) or "no version"),
             *([("damaged", f"deleted: {', '.join(result.damaged)}")] if result.damaged else []),
             *([("waiting", _waiting(result))] if result.waiting else []),
+            ("leftovers", ", ".join(result.leftovers) or "none"),
+        ]
+    )
+
+
+def model_cleaning(result: ModelCleaning) -> str:
+    """What `models gc` says."""
+    waiting = f"whoever opened them still has time with {', '.join(result.waiting)}"
+    return two_columns(
+        [
+            ("models", result.models),
+            ("deleted", ", ".join(result.versions) or "no version"),
+            *([("waiting", waiting)] if result.waiting else []),
             ("leftovers", ", ".join(result.leftovers) or "none"),
         ]
     )

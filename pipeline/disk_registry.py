@@ -29,6 +29,7 @@ from pipeline.bundle import MANIFEST, REPORT, Bundle
 from pipeline.errors import BundleError, LockedError, PublishError
 from pipeline.lineage import Lineage, now
 from pipeline.locations import ALIASES, is_run_id
+from pipeline.manifest import Manifest, parse
 from pipeline.publishing import Pointer
 from pipeline.registry import MARK, Move, claim, left_by_aliases, mark, require_mark
 from pipeline.replacing import replacing
@@ -119,6 +120,11 @@ class DiskRegistry:
     def location(self, version: str) -> str:
         """Path of a version."""
         return str(self._version(version))
+
+    def manifest(self, version: str) -> Manifest:
+        """What a version says of itself; no other file of it is looked at."""
+        folder = self._version(version)
+        return parse(_read(folder / MANIFEST) or b"", folder)
 
     def lineage(self, version: str) -> Lineage | None:
         """Where a version came from; None if that was not recorded, or is damaged."""

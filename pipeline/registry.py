@@ -27,6 +27,7 @@ from pipeline.config import Config
 from pipeline.errors import BundleError, LockedError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, PRODUCTION
+from pipeline.manifest import Manifest
 from pipeline.publishing import MARK as DESTINATION_MARK
 from pipeline.publishing import Pointer
 
@@ -85,6 +86,13 @@ class Registry(Protocol):
 
     def location(self, version: str) -> str:
         """Path or URL of a version, for `Bundle.open`."""
+
+    def manifest(self, version: str) -> Manifest:
+        """What a version says of itself; no other file of it is looked at.
+
+        Raises:
+            BundleError: if that is damaged, or of a newer format.
+        """
 
     def lineage(self, version: str) -> Lineage | None:
         """Where a version came from; None if that was not recorded, or is damaged."""

@@ -25,9 +25,11 @@ from pipeline.bundle import MANIFEST, REPORT, Bundle
 from pipeline.errors import BundleError, PublishError, StoreError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, S3Location, is_run_id
+from pipeline.manifest import Manifest, parse
 from pipeline.publishing import Pointer
 from pipeline.registry import MARK, Move, claim, left_by_aliases, mark, require_mark
 from pipeline.s3_pointers import S3Pointers
+from pipeline.stored_bundle import drop_old
 
 _SHA256 = "sha256"
 # What is unfinished may be an upload from another machine; after this time it was given up.
@@ -68,7 +70,7 @@ class S3Registry:
 
     @contextmanager
     def claimed(self, version: str) -> Iterator[Path]:
-        """A folder of this machine where `version` is trained before it is added.
+        """A folder of this machine where `version` is trained before it is added; kept for a week.
 
         Raises:
             LockedError: if another run of this machine trains it.
@@ -77,6 +79,7 @@ class S3Registry:
         room = scratch.folder("models")
         with claim(room / f".{name}.lock", f"version {version} of {self.path}"):
             yield room / name
+            drop_old(room / name)
 
     def has(self, version: str) -> bool:
         """Whether there is a bundle of that name; it may be damaged."""
@@ -94,13 +97,21 @@ class S3Registry:
         """URL of a version."""
         return str(self._version(version))
 
+    def manifest(self, version: str) -> Manifest:
+        """What a version says of itself; no other file of it is looked at."""
+        with _told():
+            content = _read(self._version(version).join(MANIFEST))
+        return parse(content or b"", Path(self.location(version)))
+
     def lineage(self, version: str) -> Lineage | None:
         """Where a version came from; None if that was not recorded, or is damaged."""
-        return Lineage.from_bytes(_read(self._lineage(version)), version)
+        with _told():
+            return Lineage.from_bytes(_read(self._lineage(version)), version)
 
     def attached(self, version: str, name: str) -> bytes | None:
         """A file of the version's report; None if there is none."""
-        return _read(self._version(version).join(REPORT, name))
+        with _told():
+            return _read(self._version(version).join(REPORT, name))
 
     def add(self, folder: Path, lineage: Lineage) -> None:
         """Make the bundle in `folder` the version that `lineage` names: its manifest comes last."""

@@ -37,7 +37,7 @@ def fetch(location: S3Location) -> Path:
         raise
     except OSError as error:
         raise BundleError(f"{location} cannot be fetched: {error}") from None
-    _drop_old(folder)
+    drop_old(folder)
     return folder
 
 
@@ -87,9 +87,10 @@ def _put(path: Path, data: bytes) -> None:
     temporary.rename(path)
 
 
-def _drop_old(used: Path) -> None:
-    """Delete what was not used for a week."""
-    os.utime(used)
+def drop_old(used: Path) -> None:
+    """Delete what was not used for a week in the folder that holds `used`."""
+    if used.exists():
+        os.utime(used)
     for folder in used.parent.iterdir():
         if time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)
