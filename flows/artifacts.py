@@ -17,7 +17,7 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from flows.progress import Tally
-from flows.results import Promotion, TrainingResult, current_of
+from flows.results import Promotion, PublishResult, TrainingResult, current_of
 from pipeline.job import JobReport
 
 SECONDS_BETWEEN_UPDATES = 5.0
@@ -94,6 +94,15 @@ def show_embedding(result: JobReport) -> None:
         table=[result.model_dump(mode="json")],
         key="parquet2vec-embedding",
         description=current_of(result.destination),
+    )
+
+
+def show_publication(result: PublishResult) -> None:
+    """A table of what a feature store knows now."""
+    create_table_artifact(
+        table=[result.model_dump(mode="json")],
+        key="parquet2vec-feature-view",
+        description=f"{result.view} of {result.repository}",
     )
 
 

@@ -231,10 +231,11 @@ def flow_embed(
 ) -> None:
     r"""Embed as a Prefect flow: the \[embed] table of the project file."""
     with reporting(as_json=as_json, debug=debug, resumes=True) as report:
-        job = required(load_project(config).embed, "embed", config)
+        project = load_project(config)
+        job = required(project.embed, "embed", config)
         settings = flow_settings(given, path=config)
         runs, texts = _prefect()
-        result = runs.run_embed(job, settings)
+        result = runs.run_embed(job, settings, project.publish)
         report(result, texts.embedding(result))
 
 

@@ -68,6 +68,7 @@ def _deployment(
             "job": job.model_dump(mode="json"),
             "policy": policy.model_dump(mode="json"),
             "engine": project.flow.model_dump(mode="json"),
+            **({} if isinstance(job, RefreshJob) else {"publish": _publish(project)}),
         },
         tags=[TAG, turn_tag(destination)],
         version=version("parquet2vec"),
@@ -76,6 +77,10 @@ def _deployment(
     )
     assert isinstance(deployment, RunnerDeployment)
     return deployment
+
+
+def _publish(project: Project) -> dict[str, Any] | None:
+    return None if project.publish is None else project.publish.model_dump(mode="json")
 
 
 def deployment_name(schedule: Schedule, path: str | Path) -> str:

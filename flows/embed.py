@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.artifacts import RunProgress, show_embedding
+from flows import tasks
+from flows.artifacts import RunProgress, show_embedding, show_publication
 from flows.batches import map_in_batches
+from flows.jobs import PublishJob, PublishSettings
 from flows.runners import task_runner
 from pipeline import limits
 from pipeline.config import EmbeddingJob
@@ -19,8 +21,11 @@ from pipeline.job import embed as run
     result_serializer="json",  # Prefect keeps the error of a failed run, and would pickle it
     task_runner=task_runner("threads", workers=limits.threads()),
 )
-def embed(job: EmbeddingJob) -> JobReport:
-    """Publish the vectors of a table."""
+def embed(job: EmbeddingJob, publish: PublishSettings | None = None) -> JobReport:
+    """Publish the vectors of a table; make them known to a feature store, if one is named."""
     result = run(job, progress=RunProgress(), map_shards=map_in_batches)
     show_embedding(result)
+    if publish is not None:
+        known = tasks.publish(PublishJob(**dict(publish), destination=job.destination))
+        show_publication(known)
     return result

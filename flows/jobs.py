@@ -66,6 +66,34 @@ KeepModels = Annotated[
 ]
 
 
+class PublishSettings(Config):
+    """Where published vectors are made known."""
+
+    feast: LocalText = Field(
+        description="Folder of a Feast repository: feature_store.yaml is there."
+    )
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
+        description="Name of the feature view; default: the name of the destination's folder.",
+    )
+    ttl: str | None = Field(
+        default=None,
+        description="How long before the time asked for a vector may be, such as 30d; default: "
+        "any time.",
+    )
+    materialize: bool = Field(
+        default=False, description="Load the newest vector of every key into the online store."
+    )
+
+    @field_validator("ttl")
+    @classmethod
+    def _is_a_duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_seconds(value)
+        return value
+
+
 class RefreshSettings(Config):
     """What a refresh adds to a training and an embedding."""
 
@@ -107,34 +135,9 @@ class RefreshJob(RefreshSettings):
 
     train: TrainingJob = Field(description="Training; the refresh chooses `out`.")
     embed: EmbeddingJob = Field(description="Embedding; `bundle` is the promoted model.")
-
-
-class PublishSettings(Config):
-    """Where published vectors are made known."""
-
-    feast: LocalText = Field(
-        description="Folder of a Feast repository: feature_store.yaml is there."
+    publish: PublishSettings | None = Field(
+        default=None, description="Feature store to make the vectors known to."
     )
-    name: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$",
-        description="Name of the feature view; default: the name of the destination's folder.",
-    )
-    ttl: str | None = Field(
-        default=None,
-        description="How long before the time asked for a vector may be, such as 30d; default: "
-        "any time.",
-    )
-    materialize: bool = Field(
-        default=False, description="Load the newest vector of every key into the online store."
-    )
-
-    @field_validator("ttl")
-    @classmethod
-    def _is_a_duration(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_seconds(value)
-        return value
 
 
 class PublishJob(PublishSettings):

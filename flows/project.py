@@ -16,6 +16,9 @@
     models = "models"
     margin = 0.01
 
+    [publish]  # for the flows that embed: fields of PublishSettings
+    feast = "feature_repo"
+
     [flow]  # for the flows: fields of FlowSettings
     runner = "dask"
     dask_address = "tcp://scheduler:8786"
@@ -35,7 +38,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from flows.jobs import RefreshJob, RefreshSettings
+from flows.jobs import PublishSettings, RefreshJob, RefreshSettings
 from flows.runners import FlowSettings
 from flows.schedule import Schedule
 from pipeline.config import Config, EmbeddingJob, load_toml, parse
@@ -43,7 +46,7 @@ from pipeline.errors import ConfigError
 from pipeline.locations import PRODUCTION
 from training.spec import TrainingJob
 
-_PATHS = ("source", "out", "bundle", "destination", "models")
+_PATHS = ("source", "out", "bundle", "destination", "models", "feast")
 _Table = TypeVar("_Table")
 
 
@@ -53,6 +56,9 @@ class Project(Config):
     train: TrainingJob | None = Field(default=None, description="What `train` does.")
     embed: EmbeddingJob | None = Field(default=None, description="What `embed` does.")
     refresh: RefreshSettings | None = Field(default=None, description="What `refresh` adds.")
+    publish: PublishSettings | None = Field(
+        default=None, description="Where flows make known what they embedded."
+    )
     flow: FlowSettings = Field(default=FlowSettings(), description="Where flows run.")
     schedule: Schedule | None = Field(default=None, description="When flows run, under `serve`.")
 
@@ -90,6 +96,7 @@ def refresh_of(project: Project, path: str | Path) -> RefreshJob:
         **dict(settings),
         train=required(project.train, "train", path),
         embed=required(project.embed, "embed", path),
+        publish=project.publish,
     )
 
 

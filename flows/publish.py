@@ -70,7 +70,7 @@ def publish(job: PublishJob) -> PublishResult:
         destination=table.destination.path,
         run_id=table.manifest.run_id,
         model=table.manifest.model,
-        keys=keys,
+        join_keys=keys,
         event_time=event_time,
         features=tuple(feature.name for feature in definition.features),
         dim=table.dim,

@@ -31,7 +31,7 @@ def refresh(job: RefreshJob) -> RefreshResult:
     if promoted.current is None:
         raise BundleError(f"{job.models} has no model to embed with: {promoted.reason}")
     embedding = embed.with_options(task_runner=current_runner())(
-        job.embed.model_copy(update={"bundle": promoted.current})
+        job.embed.model_copy(update={"bundle": promoted.current}), job.publish
     )
     cleaning = tasks.clean(job.models, keep=job.keep, grace=job.grace)
     return RefreshResult(

@@ -103,7 +103,7 @@ class PublishResult(Config):
     destination: str
     run_id: str
     model: str
-    keys: tuple[str, ...]
+    join_keys: tuple[str, ...]
     event_time: str
     features: tuple[str, ...]
     dim: int

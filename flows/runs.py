@@ -12,7 +12,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
 from flows.embed import embed
-from flows.jobs import RefreshJob
+from flows.jobs import PublishSettings, RefreshJob
 from flows.redaction import clean_record
 from flows.refresh import refresh
 from flows.results import RefreshResult, TrainingResult
@@ -38,10 +38,12 @@ def run_train(job: TrainingJob, settings: FlowSettings) -> TrainingResult:
         return train.with_options(task_runner=runner)(job)
 
 
-def run_embed(job: EmbeddingJob, settings: FlowSettings) -> JobReport:
+def run_embed(
+    job: EmbeddingJob, settings: FlowSettings, publish: PublishSettings | None = None
+) -> JobReport:
     """The embedding flow, with as many workers as the job has threads."""
     with _running(settings, workers=_workers(job)) as runner:
-        return embed.with_options(task_runner=runner)(job)
+        return embed.with_options(task_runner=runner)(job, publish)
 
 
 def run_refresh(job: RefreshJob, settings: FlowSettings) -> RefreshResult:

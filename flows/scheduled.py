@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from flows.embed import embed
-from flows.jobs import RefreshJob
+from flows.jobs import PublishSettings, RefreshJob
 from flows.overlap import Taken, await_turn
 from flows.refresh import refresh
 from flows.results import RefreshResult
@@ -36,10 +36,11 @@ def scheduled_embed(
     job: EmbeddingJob,
     policy: RunPolicy = RunPolicy(),  # noqa: B008 - frozen
     engine: FlowSettings = FlowSettings(),  # noqa: B008 - frozen
+    publish: PublishSettings | None = None,
 ) -> JobReport | State[Any]:
     """Publish the vectors of a table: only new and changed files are computed."""
     options = _options(policy, engine, job)
-    return _in_turn(policy, lambda: embed.with_options(**options)(job))
+    return _in_turn(policy, lambda: embed.with_options(**options)(job, publish))
 
 
 @flow(name="scheduled-refresh", persist_result=False, result_serializer="json")

@@ -7,9 +7,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
 from flows import promotion, registration, verbs
+from flows import publish as publishing
 from flows.artifacts import RunProgress
-from flows.jobs import PromotionJob
-from flows.results import Promotion, TrainingResult
+from flows.jobs import PromotionJob, PublishJob
+from flows.results import Promotion, PublishResult, TrainingResult
 from pipeline import registries
 from pipeline.registries import ModelCleaning
 from training.spec import TrainingJob
@@ -44,3 +45,9 @@ def promote(job: PromotionJob) -> Promotion:
 def clean(models: str, *, keep: int, grace: str) -> ModelCleaning:
     """Delete models beyond the last few."""
     return registries.clean(registries.open_registry(models), keep=keep, grace=grace)
+
+
+@task(name="publish to Feast", persist_result=False, cache_policy=NO_CACHE)
+def publish(job: PublishJob) -> PublishResult:
+    """Make the vectors known to a feature store."""
+    return publishing.publish(job)

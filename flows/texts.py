@@ -126,7 +126,7 @@ def publication(result: PublishResult) -> str:
         online = f"version {result.online_run}"
     if result.loaded_from is not None:
         online += f", now loaded from {result.loaded_from} on"
-    size = f"{result.dim} numbers by {', '.join(result.keys)} at {result.event_time}"
+    size = f"{result.dim} numbers by {', '.join(result.join_keys)} at {result.event_time}"
     return two_columns(
         [
             ("feature view", f"{result.view} of {result.project}, {size}"),

@@ -19,6 +19,7 @@ import pytest
 import pipeline
 from flows.feast_definition import HEAD, OURS, Definition, Entity, Feature
 from flows.jobs import PublishJob
+from flows.project import load_project
 from flows.publish import publish
 from flows.results import PublishResult
 from pipeline import EmbeddingJob
@@ -227,7 +228,7 @@ def test_a_row_is_named_by_all_its_keys(empty: Shop) -> None:
     empty.write("day", table)
     empty.model(table, keys=["id", "city"])
     empty.embed()
-    assert empty.publish(materialize=True).keys == ("id", "city")
+    assert empty.publish(materialize=True).join_keys == ("id", "city")
     row = pq.read_table(empty.vectors / "current").sort_by("at").to_pylist()[-1]
     found = empty.store.get_online_features(
         features=["vectors:embedding"],
@@ -368,6 +369,23 @@ def test_a_pointer_that_moves_while_feast_reads_is_an_error_and_no_mix(
     job = shop.store.get_historical_features(entity_df=asked, features=["vectors:embedding"])
     with pytest.raises(FileNotFoundError):
         job.to_df()
+
+
+@pytest.mark.flows
+def test_a_flow_makes_known_what_it_embedded(shop: Shop, prefect: None) -> None:
+    project = shop.root / "parquet2vec.toml"
+    project.write_text(
+        '[embed]\nbundle = "model"\nsource = "table"\ndestination = "vectors"\n'
+        '[publish]\nfeast = "repo"\nmaterialize = true\n'
+    )
+    from flows.embed import embed
+
+    shop.write("day-2", rows(2))
+    tables = load_project(project)
+    report = embed(tables.embed, tables.publish)
+    assert shop.store.get_feature_view("vectors").tags["online_run"] == report.run_id
+    newest = shop.newest()
+    assert shop.online(list(newest)) == newest
 
 
 # ---------------------------------------------------------------------------- what is the user's
