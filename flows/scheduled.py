@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled
+from prefect.states import Completed
 
 from flows.embed import embed
 from flows.jobs import PublishSettings, RefreshJob
@@ -73,7 +73,7 @@ def _in_turn(policy: RunPolicy, work: Callable[[], _Result]) -> _Result | State[
         await_turn(policy.overlap)
         return _with_retries(policy, work)
     except (Taken, LockedError) as error:
-        return Cancelled(name="Skipped", message=f"{error}; nothing was done here")
+        return Completed(name="Skipped", message=f"{error}; nothing was done here")
 
 
 def _with_retries(policy: RunPolicy, work: Callable[[], _Result]) -> _Result:

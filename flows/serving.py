@@ -112,17 +112,27 @@ def _say(line: str) -> None:
     print(f"parquet2vec: {line}", file=sys.stderr, flush=True)
 
 
+def _hush(_line: str) -> None:
+    """Say nothing."""
+
+
 class ServingRunner(Runner):
     """Prefect's runner, which stays when the server goes, and ends well when it is told to."""
 
     interrupted: tuple[FlowRun, ...] = ()
 
     async def __aenter__(self) -> Self:
-        """Prefect's own gives up, and kills its runs, after three polls without an answer."""
+        """Prefect's own gives up, and kills its runs, after three polls without an answer.
+
+        It also stops looking for runs that are to be cancelled, for good.
+        """
         await super().__aenter__()
-        poller = self._scheduled_run_poller
-        poll = staying(poller._get_and_submit_flow_runs)
+        poller, observer = self._scheduled_run_poller, self._cancelling_observer
+        poll = staying(poller._get_and_submit_flow_runs, get_logger("runner").warning)
         poller._get_and_submit_flow_runs = poll  # type: ignore[method-assign]
+        if observer is not None:
+            look = staying(observer._check_for_cancelled_flow_runs)
+            observer._check_for_cancelled_flow_runs = look  # type: ignore[method-assign]
         return self
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
@@ -163,8 +173,8 @@ def _ended_by_itself(run: FlowRun) -> bool:
     return state is not None and (state.is_completed() or state.is_failed())
 
 
-def staying(poll: _Poll) -> _Poll:
-    """`poll`, which ends quietly when the server does not answer, and says so once."""
+def staying(poll: _Poll, say: Callable[[str], None] = _hush) -> _Poll:
+    """`poll`, which ends quietly while the server does not answer; `say` is told once."""
     away = False
 
     async def run(*args: Any, **kwargs: Any) -> None:
@@ -172,18 +182,14 @@ def staying(poll: _Poll) -> _Poll:
         try:
             await poll(*args, **kwargs)
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
-            refused = isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
-            if refused:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
                 raise
             if not away:
-                get_logger("runner").warning(
-                    "the Prefect server does not answer (%s); runs go on, and it is asked again",
-                    type(error).__name__,
-                )
+                say(f"the Prefect server does not answer ({type(error).__name__}); runs go on")
             away = True
         else:
             if away:
-                get_logger("runner").warning("the Prefect server answers again")
+                say("the Prefect server answers again")
             away = False
 
     return run
