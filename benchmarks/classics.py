@@ -217,7 +217,7 @@ ANCHORS = {
             "condition": "label",
             "free_bits": 0.0,
         },
-        passes=30,
+        passes=20,
         learning_rate=1e-3,
         figure=digits_recognised,
         least=True,
