@@ -224,8 +224,8 @@ class DiskRegistry:
 
     def _moves(self, name: str) -> list[Move]:
         try:
-            return _MOVES.validate_json(self._history(name).read_bytes())
-        except (FileNotFoundError, ValidationError):
+            return _MOVES.validate_json(_read(self._history(name)) or b"")
+        except ValidationError:
             return []
 
     def _made(self, version: str) -> datetime:
@@ -252,6 +252,7 @@ def _copy(bundle: Bundle, target: Path) -> None:
         for name in [*bundle.manifest.files, MANIFEST]:
             shutil.copyfile(bundle.path / name, stage / name)
         storage.sync_files(stage / name for name in [*bundle.manifest.files, MANIFEST])
+        storage.sync_folder(stage)
         if (bundle.path / REPORT).is_dir():
             shutil.copytree(bundle.path / REPORT, stage / REPORT)
         if Bundle.open(stage).fingerprint != bundle.fingerprint:
@@ -268,3 +269,5 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise PublishError(f"cannot read {path}: {error.strerror}") from None

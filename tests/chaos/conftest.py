@@ -6,12 +6,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness import shim
 from harness.bundles import BundleStore, BundleWorld, first_bundle, make_bundle_world
+from harness.models import ModelStore, make_model_world
 from harness.process import Processes
 from harness.reference import (
     World,
@@ -87,9 +89,30 @@ def bundles(world: World, scratch: Path) -> BundleWorld:
     return make_bundle_world(scratch / "older-bundle", world.bundle)
 
 
-@pytest.fixture(params=["embed", "embed-first", "gc", "rollback", "bundle", "bundle-first"])
+@pytest.fixture(scope="session")
+def models(bundles: BundleWorld, scratch: Path) -> BundleWorld:
+    """A model about to go to production instead of another one."""
+    return make_model_world(scratch / "registry", bundles)
+
+
+@pytest.fixture(
+    params=[
+        "embed",
+        "embed-first",
+        "gc",
+        "rollback",
+        "bundle",
+        "bundle-first",
+        "models",
+        "models-first",
+    ]
+)
 def store(
-    request: pytest.FixtureRequest, world: World, bundles: BundleWorld, place: Callable[[], Path]
+    request: pytest.FixtureRequest,
+    world: World,
+    bundles: BundleWorld,
+    models: BundleWorld,
+    place: Callable[[], Path],
 ) -> Store:
     """Whatever changes what readers see, on disk; `first` is to a folder that is not there yet."""
     stores: dict[str, Callable[[], Store]] = {
@@ -99,6 +122,8 @@ def store(
         "rollback": lambda: DiskStore(rolling_back(world), place),
         "bundle": lambda: BundleStore(bundles, place),
         "bundle-first": lambda: BundleStore(first_bundle(bundles), place),
+        "models": lambda: ModelStore(models, place),
+        "models-first": lambda: ModelStore(replace(models, before={}, old=None), place),
     }
     return stores[request.param]()
 
