@@ -31,16 +31,8 @@ def prior_of(model: Autoencoder, matrix: Matrix) -> Prior | None:
     if model.spec.dim > WIDEST:
         return None
     batch = matrix.batch(matrix.sample(TRAIN, limit=MOST_ROWS))
-    codes = embed_rows(model, batch.rows).astype(np.float64)
-    strata = _strata(codes, _noise(model, batch), _told(model, batch))
-    if model.spec.latent == "gaussian":
-        scale = model.latent.scale.double().numpy()
-        whole = _spread(-model.latent.mean.double().numpy() * scale, np.diag(scale))
-    else:
-        # Standardised over all training rows, so the mean is 0 whatever the sample's.
-        root = lower_root(np.atleast_2d(np.cov(codes.T, ddof=0)))
-        whole = _spread(np.zeros(model.spec.dim), root)
-    return Prior(**dict(whole), strata=strata)
+    strata = () if model.conditions is None else _strata(model, batch)
+    return Prior(**dict(_whole(model, batch)), strata=strata)
 
 
 def lower_root(covariance: Floats) -> Floats:
@@ -58,36 +50,52 @@ def lower_root(covariance: Floats) -> Floats:
     return lower
 
 
-def _strata(codes: Floats, noise: Floats, told: Codes) -> tuple[Stratum, ...]:
-    """The spread of `codes` [N, d] under each frequent row of conditions `told` [N, H].
+def _whole(model: Autoencoder, batch: Batch) -> Spread:
+    """The spread of all rows."""
+    if model.spec.latent == "gaussian":
+        scale = model.latent.scale.double().numpy()
+        return _spread(-model.latent.mean.double().numpy() * scale, np.diag(scale))
+    codes = embed_rows(model, batch.rows).astype(np.float64)
+    # Standardised over all training rows, so the mean is 0 whatever the sample's.
+    return _spread(np.zeros(model.spec.dim), lower_root(np.atleast_2d(np.cov(codes.T, ddof=0))))
+
+
+def _strata(model: Autoencoder, batch: Batch) -> tuple[Stratum, ...]:
+    """The spread of the codes under each frequent combination of conditions.
 
     An encoder is to leave to the decoder's condition what that tells, and never does so entirely:
     what the codes say of it all the same must agree with it in a row that is drawn. A normal
-    distribution is fitted to the codes that the encoder draws, whose own variance is `noise`
-    [N, d]. Source: Ghosh et al. 2020 (arXiv 1903.12436), section 4, given the condition.
+    distribution is fitted to the codes that the encoder draws, their own noise included. Source:
+    Ghosh et al. 2020 (arXiv 1903.12436), section 4, given the condition.
     """
-    rows, dim = codes.shape
+    told = _told(model, batch)
     if not told.shape[1]:
         return ()
+    codes, noise = embed_rows(model, batch.rows).astype(np.float64), _noise(model, batch)
+    rows, dim = codes.shape
     distinct, member, counts = np.unique(told, axis=0, return_inverse=True, return_counts=True)
     member = member.reshape(-1)
+    means = np.zeros((len(counts), dim))
+    np.add.at(means, member, codes)
+    means /= counts[:, None]
+    within = codes - means[member]
+    pooled = _covariance(within, noise)
     frequent = np.argsort(-counts, kind="stable")[: WIDEST**2 // dim**2]
-    frequent = frequent[counts[frequent] >= FEWEST_ROWS]
-    sums = np.zeros((len(counts), dim))
-    np.add.at(sums, member, codes)
-    within = codes - (sums / counts[:, None])[member]
-    pooled = within.T @ within / rows + np.diag(noise.mean(axis=0))
     found = []
-    for place in frequent.tolist():
+    for place in frequent[counts[frequent] >= FEWEST_ROWS].tolist():
         own, count = member == place, int(counts[place])
-        covariance = within[own].T @ within[own] / count + np.diag(noise[own].mean(axis=0))
         # As if as many more rows as there are dimensions lay like those of all conditions do.
-        shrunk = (count * covariance + dim * pooled) / (count + dim)
-        spread = _spread(sums[place] / count, lower_root(shrunk))
-        codes_told = tuple(int(code) for code in distinct[place])
-        share = float(f"{count / rows:.7g}")
-        found.append(Stratum(**dict(spread), codes=codes_told, share=share))
+        shrunk = (count * _covariance(within[own], noise[own]) + dim * pooled) / (count + dim)
+        spread = _spread(means[place], lower_root(shrunk))
+        prepared, share = tuple(map(int, distinct[place])), float(f"{count / rows:.7g}")
+        found.append(Stratum(**dict(spread), codes=prepared, share=share))
     return tuple(found)
+
+
+def _covariance(within: Floats, noise: Floats) -> Floats:
+    """That of codes around their mean [N, d], each with independent noise of a variance [N, d]."""
+    found: Floats = within.T @ within / len(within) + np.diag(noise.mean(axis=0))
+    return found
 
 
 def _told(model: Autoencoder, batch: Batch) -> Codes:
