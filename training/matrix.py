@@ -20,7 +20,7 @@ from pipeline.prologue import Prepared
 TRAIN, VALIDATION, TEST = 0, 1, 2
 ROWS_PER_BLOCK = 512
 BLOCKS_IN_MEMORY = 128
-ROWS_PER_READ = 2048
+BYTES_PER_READ = 16 * 2**20
 _HEADER = 256
 
 Array = npt.NDArray[Any]
@@ -122,20 +122,27 @@ class Matrix:
         return np.flatnonzero(self.split == split)
 
     def take(self, rows: Indices) -> Prepared:
-        """Some rows, in memory: float32, float32, int64; cheapest where they ascend."""
+        """Some rows, in memory: float32, float32, int64."""
         arrays = (self.numeric, self.ranked, self.codes)
         kinds = (np.float32, np.float32, np.int64)
         taken: list[Array] = [
             np.empty((len(rows), array.shape[1]), kind)
             for array, kind in zip(arrays, kinds, strict=True)
         ]
-        # The system maps pages around every row: of rows far apart, the whole file.
-        for first in range(0, len(rows), ROWS_PER_READ):
-            part = slice(first, first + ROWS_PER_READ)
+        # The system maps pages around every row, of rows far apart the whole file: what is read
+        # before it is given back lies together.
+        order = np.argsort(rows, kind="stable")
+        stretch = rows[order] // self._rows_per_read
+        for part in np.split(order, np.flatnonzero(np.diff(stretch)) + 1):
             for into, array in zip(taken, arrays, strict=True):
                 into[part] = array[rows[part]]
             self.forget()
         return Prepared(*taken)
+
+    @property
+    def _rows_per_read(self) -> int:
+        arrays = (self.numeric, self.ranked, self.codes)
+        return max(1, BYTES_PER_READ // max(1, sum(a.itemsize * a.shape[1] for a in arrays)))
 
     def batch(self, rows: Indices) -> Batch:
         """Some rows with their labels, in memory."""
@@ -181,11 +188,6 @@ def cut(rows: Prepared, first: int, last: int) -> Prepared:
 
 def _part(batch: Batch, first: int, last: int) -> Batch:
     return Batch(cut(batch.rows, first, last), batch.labels[first:last])
-
-
-def _reordered(batch: Batch, order: Indices) -> Batch:
-    rows: list[Array] = [part[order] for part in batch.rows]
-    return Batch(Prepared(*rows), batch.labels[order])
 
 
 def joined(parts: list[Batch]) -> Batch:
@@ -244,10 +246,8 @@ class Shuffled:
             starts = order[:, None] * ROWS_PER_BLOCK + np.arange(ROWS_PER_BLOCK)
             places = starts[starts < len(self._rows)]
             rows = np.random.default_rng([self._seed, epoch, group]).permutation(self._rows[places])
-            ascending = np.argsort(rows)
             self._held = None  # so that only one group is in memory at a time
-            read = self._matrix.batch(rows[ascending])
-            self._held, self._group = _reordered(read, np.argsort(ascending)), (epoch, group)
+            self._held, self._group = self._matrix.batch(rows), (epoch, group)
         return self._held
 
     def _order(self, epoch: int) -> Indices:

@@ -99,3 +99,18 @@ def test_rows_far_apart_do_not_bring_in_the_whole_file(tmp_path, monkeypatch):
     before = mapped_bytes()
     matrix.take(matrix.sample(0, limit=16_000))
     assert max(most) - before < 30e6
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what is mapped")
+def test_rows_from_all_over_a_matrix_do_not_bring_it_into_memory(tmp_path, monkeypatch):
+    prepared = write(tmp_path, rows=70_000, numbers=250)  # 70 MB
+    matrix, before, most = Matrix.open(tmp_path), mapped_bytes(), []
+    forget = Matrix.forget
+    monkeypatch.setattr(
+        Matrix, "forget", lambda one: (most.append(mapped_bytes() - before), forget(one))
+    )
+    monkeypatch.setattr("training.matrix.BYTES_PER_READ", 8 * 2**20)
+    rows = np.random.default_rng(0).permutation(np.arange(0, 70_000, 40))
+    found = matrix.take(rows)
+    assert max(most) < 30e6
+    assert np.array_equal(found.numeric, prepared.numeric[rows])
