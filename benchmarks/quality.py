@@ -47,6 +47,8 @@ def units(facts: Facts, widths: list[int], seeds: list[int], only: list[str]) ->
             else:
                 at = [facts.target_dim] if name == "target-aware" and not widths else asked
                 found += [Unit(name, width, 0 if name in FIXED else seed) for width in at]
+            if name == "unlabelled" and facts.few_dim not in asked:
+                found.append(Unit(name, facts.few_dim, seed))
     return found
 
 
@@ -61,7 +63,7 @@ def urgency(facts: Facts, unit: Unit) -> tuple[int, int]:
         return 0, 0
     half = unit.width in (facts.default_dim, max(1, facts.default_dim // 2))
     claimed = {
-        "unlabelled": half or unit.width == facts.target_dim,
+        "unlabelled": half or unit.width in (facts.target_dim, facts.few_dim),
         "kernel PCA": half,
         "target-aware": unit.width == facts.target_dim,
         "agreement": True,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from quality_few import FEW_PROBES, few_labels
+from quality_few import few_labels
 from quality_probes import PROBES
 from quality_tables import LABEL, Table
 
@@ -78,11 +78,10 @@ def measure(table: Table, unit: Unit) -> None:
             seed=unit.seed,
         )  # fmt: skip
         if unit.representation == "raw" or (
-            unit.representation == "unlabelled" and unit.width == facts.target_dim
+            unit.representation == "unlabelled" and unit.width == facts.few_dim
         ):
             result["few"] = few_labels(
                 encoded.train, encoded.test, goal, all_rows=facts.rows, resamples=RESAMPLES,
-                probes=FEW_PROBES,
             )  # fmt: skip
     waiting = kept.with_suffix(".part")
     waiting.write_text(json.dumps(result))

@@ -53,7 +53,7 @@ class Results:
     def few(self, table: str, name: str) -> dict[str, Floats]:
         """Scores with few labels, by probe; empty where there are none."""
         facts = self.facts[table]
-        width = facts.raw_columns if name == "raw" else facts.target_dim
+        width = facts.raw_columns if name == "raw" else facts.few_dim
         found = [one["few"] for one in self.kept.get((table, name, width), []) if one.get("few")]
         return (
             {probe: np.array([one[probe] for one in found]) for probe in found[0]} if found else {}
@@ -110,6 +110,7 @@ class Results:
             wanted = [("raw", facts.raw_columns), ("target-aware", facts.target_dim)]
             for name in ("unlabelled", "PCA", "kernel PCA"):
                 wanted += [(name, facts.default_dim), (name, half)]
+            wanted.append(("unlabelled", facts.few_dim))
             lacking = [f"{n} {w}" for n, w in wanted if (table, n, w) not in self.kept]
             found += [f"{table} ({', '.join(lacking)})"] if lacking else []
         return found

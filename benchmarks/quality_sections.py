@@ -18,9 +18,12 @@ from quality_claims import (
     spearman,
     tally,
 )
-from quality_few import DRAWS, LEAST, SHARE
+from quality_few import DRAWS, FEW_PROBES, FOLDS, LEAST, SHARE
 from quality_markdown import fits, grid, percent, seconds
 from quality_results import Results
+from quality_tables import OVERCOMPLETE
+
+from training.recipes import NARROW
 
 Section = tuple[list[str], dict[str, Any]]
 NOTHING = ["Not measured."]
@@ -116,8 +119,8 @@ def few_labels(results: Results) -> Section:
         if table not in results.apart:
             leads[table] = ahead
         labels = SHARE * results.facts[table].rows
-        cells = [percent(one[probe]) for one in (own, raw) for probe in FEW]
-        width = results.facts[table].target_dim
+        cells = [percent(one[probe]) for one in (own, raw) for probe in FEW_PROBES]
+        width = results.facts[table].few_dim
         rows.append([table, f"{labels:,.0f}", str(width), *cells, name, str(ahead)])
     if not rows:
         return NOTHING, {}
@@ -125,9 +128,10 @@ def few_labels(results: Results) -> Section:
     told = (
         f"One label in a hundred, {DRAWS} draws; the encoder learnt from all rows, without labels. "
         "Logistic regression on the embedding of the default recipe, as wide as the target-aware "
-        "one, against the raw model that is hardest to beat (logistic regression, nearest "
-        "neighbours or boosting, whichever leaves the least "
-        f"certain lead): {_counted(count, len(leads))}."
+        f"one ({OVERCOMPLETE} numbers where the prepared table has under {NARROW}), against the "
+        "raw model that is hardest to beat, whichever leaves the least certain lead: logistic "
+        f"regression, the same *tuned* (C by {FOLDS} folds of the few labels), nearest neighbours "
+        f"or boosting: {_counted(count, len(leads))}."
     )
     if without:
         told += f" Under {LEAST} such labels in a class, or not measured: {', '.join(without)}."
@@ -135,14 +139,11 @@ def few_labels(results: Results) -> Section:
         "table",
         "labels",
         "width",
-        *(f"embedding, {p}" for p in FEW),
-        *(f"raw, {p}" for p in FEW),
+        *(f"embedding, {p}" for p in FEW_PROBES),
+        *(f"raw, {p}" for p in FEW_PROBES),
     ]
     lines = [told, "", *grid([*head, "hardest raw model", "lead"], rows)]
     return lines, {**count, "tables": _plain(leads), "left out": without}
-
-
-FEW = ("linear", "kNN", "trees")
 
 
 def downstream_time(results: Results) -> Section:

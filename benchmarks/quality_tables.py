@@ -17,12 +17,14 @@ from training.baselines import Matrix, fit_raw_matrix
 from training.evaluation import TEST_ROWS, TRAIN_ROWS
 from training.fit import fit
 from training.layout import Layout
+from training.recipes import NARROW
 from training.rows import Target, draw, target
 from training.scoring import Task
 from training.spec import TrainingJob, default_dim
 
 KEY, LABEL, TIME = "row_id", "label", "event_time"
 WIDTHS = (4, 8, 16, 32)
+OVERCOMPLETE = 64
 _FACTS = "facts.json"
 
 
@@ -58,6 +60,11 @@ class Facts:
     def target_dim(self) -> int:
         """The widest of `WIDTHS` up to 16 that fits: where an encoder that saw labels is judged."""
         return max([width for width in WIDTHS if width <= min(16, self.width)], default=1)
+
+    @property
+    def few_dim(self) -> int:
+        """The width for few labels: of a narrow table, more numbers than it has columns."""
+        return OVERCOMPLETE if self.width < NARROW else self.target_dim
 
 
 @dataclass(frozen=True)

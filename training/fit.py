@@ -40,11 +40,11 @@ from training.priors import prior_of
 from training.recipes import (
     AUTO,
     CANDIDATES,
-    TARGET_CANDIDATES,
     aware,
     check_labels,
     check_recipe,
     concrete,
+    target_candidates,
     unlabelled_candidates,
 )
 from training.selection import select
@@ -171,10 +171,13 @@ def learn(
     With ``auto`` all of `CANDIDATES` are trained and the best is kept, or `unlabelled_candidates`
     without a label to choose by; its training needs no source, so that an estimator can use it on
     rows in memory. With `heads` the encoder learns from the labels of the matrix, and ``auto``
-    means `TARGET_CANDIDATES`.
+    means `target_candidates`.
     """
     width = dim or default_dim(layout.width)
-    names = _candidates(layout, width, label=label, heads=heads) if recipe == AUTO else (recipe,)
+    names: tuple[str, ...] = (recipe,)
+    if recipe == AUTO:
+        rows = len(matrix.where(TRAIN))
+        names = _candidates(layout, width, rows=rows, label=label, heads=heads)
     moments = training_moments(matrix, layout)
     models, history = {}, {}
     for name in names:
@@ -197,10 +200,10 @@ def learn(
 
 
 def _candidates(
-    layout: Layout, dim: int, *, label: str | None, heads: tuple[Head, ...]
+    layout: Layout, dim: int, *, rows: int, label: str | None, heads: tuple[Head, ...]
 ) -> tuple[str, ...]:
     if heads:
-        return TARGET_CANDIDATES
+        return target_candidates(max(head.labelled for head in heads), rows=rows)
     return CANDIDATES if label else unlabelled_candidates(layout.width, dim=dim)
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from quality import needed, units, urgency
 from quality_claims import agreement, best_rival, lead, mean_lead, over_seeds, tally
-from quality_few import draw, few_labels, wanted
+from quality_few import FEW_PROBES, draw, few_labels, wanted
 from quality_measure import REPRESENTATIONS, Unit, measure
 from quality_probes import PROBES
 from quality_report import write_report
@@ -107,8 +107,35 @@ def test_few_labels_are_a_share_of_the_whole_table_in_each_class():
 
 def test_classes_with_too_few_labels_are_left_out():
     codes = np.zeros((400, 2), np.float32)
-    found = few_labels(codes, codes[::4], goal(), all_rows=400, resamples=3, probes=("linear",))
-    assert found == {}
+    assert few_labels(codes, codes[::4], goal(), all_rows=400, resamples=3) == {}
+
+
+def test_the_tuned_probe_of_few_labels_takes_the_penalty_that_they_ask_for():
+    random, label = np.random.default_rng(0), np.arange(60) % 2
+    rows = random.normal(size=(60, 40)).astype(np.float32)
+    found = {}
+    for told in (0.5, 6.0):
+        rows[:, 0] += told * label
+        model = FEW_PROBES["tuned"].build("two classes", 2, 0).fit(rows, label)
+        found[told] = model[-1].C_
+    assert found[0.5] < 0.1 <= found[6.0]
+
+
+def test_few_labels_are_scored_for_the_table_and_its_resamples():
+    codes = np.eye(3, dtype=np.float32)[goal().train]
+    probes = {"linear": FEW_PROBES["linear"]}
+    found = few_labels(codes, codes[::4], goal(), all_rows=4_000, resamples=3, probes=probes)
+    assert found == {"linear": [1.0] * 4}
+
+
+def test_few_labels_of_a_narrow_table_are_judged_by_more_numbers_than_it_has_columns():
+    assert (facts(width=10).few_dim, facts(width=100).few_dim) == (64, 16)
+    plan = units(facts(width=10), [4], [0, 1], ["unlabelled", "PCA"])
+    assert [unit for unit in plan if unit.width == 64] == [
+        Unit("unlabelled", 64, 0),
+        Unit("unlabelled", 64, 1),
+    ]
+    assert urgency(facts(width=10), Unit("unlabelled", 64, 0))[0] == 1
 
 
 @pytest.mark.parametrize("name", list(PROBES))

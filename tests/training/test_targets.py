@@ -25,6 +25,7 @@ VALUE = Head(name="value", task="numbers", labelled=4, centre=10.0, deviation=2.
 SHORT = TrainingConfig(
     steps=60, rows_per_batch=64, evaluate_every=15, checkpoint_every=15, learning_rate=5e-3
 )
+SHORTEST = SHORT.model_copy(update={"steps": 20})
 SMALL = {"members": 2, "hidden": (32,)}
 
 
@@ -208,6 +209,25 @@ def test_auto_with_labels_tries_the_supervised_recipe(rows):
         "auto", rows.matrix, rows.layout, config=SHORT, heads=heads, label="label"
     )
     assert set(selection["scores"]) == {"linear", "supervised"}
+
+
+def test_auto_with_few_labels_learns_first_of_all_what_rows_tell_of_each_other(rows):
+    labels = np.where(np.arange(len(rows.matrix.split))[:, None] % 40 == 0, rows.matrix.labels, NAN)
+    own = rows.matrix
+    scarce = Matrix(own.numeric, own.ranked, own.codes, labels, own.split)
+    heads = heads_of(labels[scarce.where(0)], ["label"])
+    spec, *_, selection = learn(
+        "auto", scarce, rows.layout, config=SHORTEST, heads=heads, label="label"
+    )
+    assert set(selection["scores"]) == {"linear", "neighbours"}
+    assert spec.heads == heads or spec.recipe == "linear"
+
+
+def test_a_code_wider_than_its_table_has_no_dead_numbers(rows):
+    width = rows.layout.width + 4
+    spec, model, *_ = learn("auto", rows.matrix, rows.layout, dim=width, config=SHORTEST)
+    assert spec.recipe == "neighbours"
+    assert model.latent.collapsed == []
 
 
 @pytest.mark.parametrize(
