@@ -71,6 +71,8 @@ class Autoencoder(nn.Module):
         self.trunk = make(layout, spec, inputs, generator) if make else None
         if self.trunk is not None and self.path is not None:
             silence(self.trunk)
+        if spec.correction < 1:
+            self._hold_path()
         self.latent = LATENTS[spec.latent](spec.dim)
         self.spread = self._spread(inputs, generator) if spec.latent == "gaussian" else None
         judged = Density if spec.latent == "gaussian" else Likelihood
@@ -168,6 +170,14 @@ class Autoencoder(nn.Module):
         own = gates[torch.tensor(units, dtype=torch.int64)]
         self.gates.copy_(own / own.square().mean().sqrt().clamp_min(1e-12))
 
+    def weaken(self) -> None:
+        """Keep of the trunk's output the share that the spec says."""
+        assert self.trunk is not None
+        last = last_layer(self.trunk)
+        with torch.no_grad():
+            last.weight.mul_(self.spec.correction)
+            last.bias.mul_(self.spec.correction)
+
     def posterior(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Mean and log variance of a gaussian raw code given the rows, each [N, d]."""
         assert self.spread is not None
@@ -221,6 +231,14 @@ class Autoencoder(nn.Module):
     ) -> dict[str, Tensor]:
         """The `loss` and, of a gaussian code, the terms of the bound as they are, nats per row."""
         return terms(self, rows, labels, generator=generator, progress=progress)
+
+    def _hold_path(self) -> None:
+        """Leave the linear path, and what of category cells it reads, out of training."""
+        assert self.path is not None
+        self.path.requires_grad_(False)
+        if self.layout.cardinalities:
+            learnt = (torch.arange(self.cell_width) >= self.spec.dim).float()
+            self.table.weight.register_hook(lambda gradient: gradient * learnt)
 
     def _spread(self, inputs: int, generator: torch.Generator) -> nn.Linear:
         width = inputs if self.trunk is None else last_layer(self.trunk).in_features

@@ -51,6 +51,7 @@ IDLE: dict[str, dict[str, tuple[object, ...]]] = {
     "dropout": {"trunk": ("none", "dense", "conv")},
     "screened": {"trunk": ("none",)},
     "decoder_hidden": {"decoder": ("linear",)},
+    "correction": {"trunk": ("none",)},
     "corruption_rate": {"corruption": ("none",)},
     "temperature": {"contrast": (0,)},
     "positives": {"contrast": (0,)},
@@ -81,6 +82,17 @@ NEEDS: tuple[tuple[str, Callable[[EncoderSpec], bool], tuple[str, ...]], ...] = 
         "a penalty requires a code that is one point",
         lambda spec: spec.penalty == "none" or spec.latent == "point",
         ("penalty", "latent"),
+    ),
+    (
+        "a correction below 1 requires a dense or conv trunk, start = 'principal' and a point code",
+        lambda spec: (
+            spec.correction == 1
+            or (
+                spec.trunk in ("dense", "conv")
+                and (spec.start, spec.latent) == ("principal", "point")
+            )
+        ),
+        ("correction", "trunk", "start", "latent"),
     ),
     (
         "an ensemble or screened columns require a code that is one point, and no penalty",

@@ -45,7 +45,8 @@ def aware(spec: EncoderSpec, heads: tuple[Head, ...]) -> EncoderSpec:
     if not (spec.trained and heads):
         return spec
     target = "joint" if spec.target == "none" else spec.target
-    return spec.model_copy(update={"heads": heads, "target": target})
+    # A label says what the network is to add, all of which is then wanted.
+    return spec.model_copy(update={"heads": heads, "target": target, "correction": 1.0})
 
 
 def check_labels(job: TrainingJob) -> None:
@@ -105,6 +106,7 @@ RECIPES: dict[str, EncoderSpec] = {
         view="both",
         trunk="dense",
         hidden=(256,),
+        correction=0.5,
         category_width=8,
         start="principal",
         decoder="linear",

@@ -76,6 +76,13 @@ class Choices(Config):
         min_length=1,
         description="Channels behind each convolution; the last repeats until an image is small.",
     )
+    correction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Share of the trunk that stays after training without labels; below 1, the "
+        "linear path beside it is held as it began.",
+    )
     category_width: int = Field(
         default=0, ge=0, description="Learnt features per category column, beside the linear ones."
     )

@@ -1,7 +1,7 @@
 """The stages that a network is trained in, one after the other, as its spec asks for them.
 
-Layer by layer, then the whole network, then for the labels alone; at last, when there were labels,
-the decoder alone.
+Layer by layer, then the whole network, then for the labels alone; at last, when there were labels
+or the code was changed since, the decoder alone.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def train_in_stages(model: Autoencoder, stage: Stage) -> dict[str, Any]:
         tuned = _tune(model, stage)
         history["fine_tuning"] = tuned.to_json()
         seconds.append(tuned.seconds)
-    if target != "none":
+    if spec.correction < 1:
+        model.weaken()
+    if target != "none" or spec.correction < 1:
         decoder = _train_decoder(model, stage)
         history["decoder"] = decoder.to_json()
         seconds.append(decoder.seconds)

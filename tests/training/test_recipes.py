@@ -10,14 +10,17 @@ import torch
 
 from pipeline.errors import ConfigError
 from training.candidates import embed_rows, make
+from training.corruption import Rows
 from training.recipes import (
     CANDIDATES,
     RECIPES,
+    aware,
     check_recipe,
     concrete,
     unlabelled_candidates,
 )
-from training.spec import NetworkConfig, TrainingConfig, TrainingJob
+from training.spec import Head, NetworkConfig, TrainingConfig, TrainingJob
+from training.stages import DECODER_SHARE
 
 CONFIG = TrainingConfig(steps=120, rows_per_batch=64, evaluate_every=30, checkpoint_every=30)
 TRAINED = [name for name, spec in RECIPES.items() if spec.trained]
@@ -46,9 +49,10 @@ class KillAfter:
         pass
 
 
-def build(rows, recipe, **more):
+def build(rows, recipe, *, correction=None, **more):
+    network = NetworkConfig() if correction is None else NetworkConfig(correction=correction)
     return make(
-        concrete(recipe, dim=6),
+        concrete(recipe, dim=6, network=network),
         matrix=rows.matrix,
         layout=rows.layout,
         moments=rows.moments,
@@ -140,9 +144,31 @@ def test_a_killed_run_ends_like_one_that_was_not(rows, made, tmp_path):
         build(rows, recipe, state_path=state, progress=KillAfter(75))
     progress = KillAfter()
     resumed = build(rows, recipe, state_path=state, progress=progress)[0]
-    assert progress.made == CONFIG.steps / 2
+    decoder = CONFIG.steps * DECODER_SHARE if "decoder" in made[1] else 0
+    assert progress.made == CONFIG.steps / 2 + decoder
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_a_corrected_code_is_principal_components_and_a_share_of_what_was_learnt(rows):
+    some = Rows(*(torch.from_numpy(part) for part in rows.matrix.take(np.arange(200))))
+    straight = build(rows, "linear")[0].raw_code(*some)
+    bent = []
+    for share in (0.5, 0.25):
+        model = build(rows, "joint", correction=share)[0]
+        assert model.path is not None and model.trunk is not None
+        inputs = model.inputs(*some)
+        assert torch.allclose(model.path(inputs), straight, atol=0.01)
+        assert torch.allclose(model.raw_code(*some), model.path(inputs) + model.trunk(inputs))
+        bent.append(model.trunk(inputs))
+    assert bent[0].std() > 0.1
+    assert torch.allclose(bent[0], 2 * bent[1], atol=1e-5)
+
+
+def test_all_that_was_learnt_from_a_label_is_kept():
+    heads = (Head(name="label", task="numbers", labelled=9),)
+    assert concrete("joint", dim=4).correction < 1
+    assert aware(concrete("joint", dim=4), heads).correction == 1
 
 
 def test_choices_of_the_network_replace_the_recipes_own():
@@ -167,6 +193,8 @@ def test_choices_of_the_network_replace_the_recipes_own():
         ("plain", {"trunk": "none"}, "a trunk or a start is required, found trunk = 'none', start"),
         ("sparse", {"hidden": ()}, "a penalty requires a dense trunk with a hidden layer, found"),
         ("sparse", {"pretraining": "greedy"}, "in reverse as decoder, found start = 'none'"),
+        ("joint", {"latent": "gaussian"}, "a correction below 1 requires a dense or conv trunk"),
+        ("plain", {"correction": 0.5}, "found correction = 0.5, trunk = 'dense', start = 'none'"),
     ],
 )
 def test_a_choice_that_means_nothing_is_refused(recipe, choices, message):
