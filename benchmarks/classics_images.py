@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,10 +104,12 @@ def _images(
     # The last images of every copy are held back together.
     place = np.arange(len(train[0])) % (len(train[0]) // copies)
     split = np.where(place < len(train[0]) // copies - HELD_BACK, TRAIN, VALIDATION)
-    if not (work / "done").exists():
-        with MatrixWriter(
-            work / "matrix", numbers=SIDE**2, ranks=0, categories=0, labels=1
-        ) as writer:
+    rows_on_disk = work / "rows"
+    if not rows_on_disk.exists():
+        with (
+            _appearing(rows_on_disk) as own,
+            MatrixWriter(own, numbers=SIDE**2, ranks=0, categories=0, labels=1) as writer,
+        ):
             for start in range(0, len(train[0]), ROWS):
                 rows = slice(start, start + ROWS)
                 pixels, digits = train[0][rows], train[1][rows]
@@ -112,9 +118,25 @@ def _images(
                     split=split[rows].astype(np.uint8),
                     labels=digits[:, None].astype(np.float64),
                 )
-        (work / "done").touch()
-    matrix, layout = Matrix.open(work / "matrix"), Layout.of(prologue)
+    matrix, layout = Matrix.open(rows_on_disk), Layout.of(prologue)
     return Images(matrix, layout, prologue, *test, brightest)
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A place to write what then appears at `path` as a whole, unless another was first."""
+    own = path.with_name(f".{path.name}.{os.getpid()}")
+    yield own
+    try:
+        if own.is_dir():
+            own.rename(path)
+        else:
+            os.link(own, path)  # never in the place of one that somebody reads
+            own.unlink()
+    except OSError:
+        if not path.exists():
+            raise
+        shutil.rmtree(own) if own.is_dir() else own.unlink()
 
 
 def _prologue(work: Path, train: tuple[Pixels, npt.NDArray[np.int64]]) -> Prologue:
@@ -122,7 +144,8 @@ def _prologue(work: Path, train: tuple[Pixels, npt.NDArray[np.int64]]) -> Prolog
     path = work / "train.parquet"
     table = _table(*train)
     if not path.exists():
-        pq.write_table(table.slice(0, ROWS), path)  # enough to tell what the columns are
+        with _appearing(path) as own:
+            pq.write_table(table.slice(0, ROWS), own)  # enough to tell what the columns are
     job = TrainingJob(
         source=str(path),
         out=str(work / "bundle"),
