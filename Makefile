@@ -10,6 +10,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/installed
 PEERS   := .venv-peers
+TRAINERS := .venv-trainers
 TOOLS   := .venv-tools
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
@@ -29,7 +30,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export PYTHONSAFEPATH := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test chaos check format peers bench lock sbom audit web clean
+.PHONY: help install demo test chaos check format peers trainers bench lock sbom audit web clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -78,6 +79,16 @@ $(PEERS)/installed: benchmarks/peers.txt benchmarks/peers-cluster.txt | $(STAMP)
 	$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r benchmarks/peers.txt \
 		$(if $(CLUSTER),-r benchmarks/peers-cluster.txt)
 	@$(PEERS)/bin/python -m pip check
+	@touch $@
+
+# TensorFlow alone is over half a gigabyte. torch first, with what this machine's build requires.
+trainers: $(TRAINERS)/installed  ## other trainers for benchmarks/training_cost.py: pytorch_tabular, row2vec
+
+$(TRAINERS)/installed: benchmarks/peers-training.txt | $(STAMP)
+	$(BIN)/python -m venv --clear $(TRAINERS)
+	$(TRAINERS)/bin/python -m pip --disable-pip-version-check --quiet install -c $< "$$(grep -oE '^torch==[0-9.]+' $<)"
+	$(TRAINERS)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps -r $<
+	@$(TRAINERS)/bin/python -m pip check
 	@touch $@
 
 # A look in ten minutes; SCALE=1 ROUNDS=5 is the measurement in docs/benchmarks.
@@ -129,6 +140,6 @@ tests/web/node_modules/.package-lock.json: tests/web/package.json tests/web/pack
 	@touch $@
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) $(PEERS) $(TOOLS) build dist tests/web/node_modules
+	rm -rf $(VENV) $(PEERS) $(TRAINERS) $(TOOLS) build dist tests/web/node_modules
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
