@@ -12,7 +12,7 @@ from flows.console import AsJson, Commands, Debug, examples, reporting
 from flows.jobs import ComparedGenerationJob, EvaluationJob
 from flows.models import models_app
 from flows.options import with_options
-from flows.planning import planning_app
+from flows.planning import flow_planning_app, planning_app
 from flows.progress import console_progress
 from flows.project import flow_settings, load_project, refresh_job, required, training_job
 from flows.publish_command import publish_app
@@ -33,6 +33,7 @@ app = typer.Typer(
 flow_app = typer.Typer(no_args_is_help=True)
 app.add_typer(versions_app)
 app.add_typer(planning_app)
+flow_app.add_typer(flow_planning_app)
 app.add_typer(publish_app)
 app.add_typer(models_app, name="models", help="Versions of a model: list, promote, roll back.")
 app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Prefect flow.")

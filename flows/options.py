@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -98,6 +99,8 @@ def _metavar(name: str, field: FieldInfo) -> str | None:
 
 def _plain_type(annotation: Any) -> Any:
     """What typer is told for a field's type, or None where only a file can say the value."""
+    if annotation is date:
+        return str  # the model reads it
     if annotation in _PLAIN or get_origin(annotation) is Literal:
         return annotation
     if get_origin(annotation) is Annotated:

@@ -46,7 +46,7 @@ from pipeline.errors import ConfigError
 from pipeline.locations import PRODUCTION
 from training.spec import TrainingJob
 
-_PATHS = ("source", "out", "bundle", "destination", "models", "feast")
+_PATHS = ("source", "out", "bundle", "destination", "models", "feast", "prepared")
 _Table = TypeVar("_Table")
 
 

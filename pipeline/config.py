@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -17,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -216,6 +218,16 @@ class RetentionJob(Config):
     grace: Grace = "15m"
 
 
+class MonitorJob(Config):
+    """Compare what a run computed with the training table and with the run before."""
+
+    destination: Annotated[LocationText, Field(description="Folder of published vectors.")]
+    run: Annotated[
+        str | None,
+        Field(description="Version, or the beginning of its id; default: the newest one."),
+    ] = None
+
+
 class EmbeddingJob(Config):
     """Embed the rows of a Parquet table and publish the vectors as a new version."""
 
@@ -240,8 +252,28 @@ class EmbeddingJob(Config):
     unique_keys: Annotated[
         bool, Field(description="Refuse rows without a key, and keys that stand twice.")
     ] = False
+    first_day: Annotated[
+        date | None,
+        Field(description="Embed only files with rows of this day or later, such as 2026-11-22."),
+    ] = None
+    last_day: Annotated[
+        date | None,
+        Field(description="Embed only files with rows of this day or earlier."),
+    ] = None
+    prepared: Annotated[
+        LocationText | None,
+        Field(description="Destination whose finished parts are taken over, as a backfill's."),
+    ] = None
     keep: Keep = 3
     grace: Grace = "15m"
+
+    @field_validator("last_day")
+    @classmethod
+    def _is_not_before_the_first(cls, value: date | None, given: ValidationInfo) -> date | None:
+        first = given.data.get("first_day")
+        if value is not None and first is not None and value < first:
+            raise ValueError(f"{first} or a later day is required")
+        return value
 
     @field_validator("memory")
     @classmethod

@@ -54,12 +54,14 @@ class DiskStage:
         same = report.work == work and report.name == name
         return report if same and intact(self.folder / name, report) else None
 
-    def reuse(self, report: PartReport, *, name: str, run_id: str) -> PartReport | None:
+    def reuse(
+        self, report: PartReport, *, name: str, run_id: str, destination: str | None = None
+    ) -> PartReport | None:
         """Take over a part of an older version by a hard link; None if it is not intact."""
-        part = self.folder / name
+        part, root = self.folder / name, Path(destination or self.root)
         try:
             part.unlink(missing_ok=True)
-            os.link(self.root / "versions" / run_id / report.name, part)
+            os.link(root / "versions" / run_id / report.name, part)
         except OSError:
             return None
         # No note: to link again is no more work than to find the part finished.

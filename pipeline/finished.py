@@ -13,21 +13,29 @@ _BATCH = 64
 
 
 def find_finished(
-    works: Mapping[str, str], stage: Stage, destination: Destination, *, threads: int
+    works: Mapping[str, str],
+    stage: Stage,
+    destination: Destination,
+    *,
+    prepared: Destination | None = None,
+    threads: int,
 ) -> tuple[dict[str, PartReport], frozenset[str]]:
     """Intact parts for `works` (work by part name), and names of those a killed run had finished.
 
-    The others are taken over from published versions. They are hashed side by side: with many small
-    files this is most of what a run does.
+    The others are taken over from published versions, of `prepared` as well. They are hashed side
+    by side: with many small files this is most of what a run does.
     """
     known = _known(destination)
+    elsewhere = _known(prepared) if prepared is not None else {}
 
     def find(names: Sequence[str]) -> list[tuple[PartReport, bool]]:
         found = []
         for name in names:
             resumed = stage.finished(name, works[name])
-            part, run_id = known.get(works[name], (None, ""))
-            taken = resumed or (part and stage.reuse(part, name=name, run_id=run_id))
+            taken = resumed or _taken(stage, name, known.get(works[name]))
+            if taken is None and prepared is not None:
+                found_there = elsewhere.get(works[name])
+                taken = _taken(stage, name, found_there, destination=prepared.path)
             if taken:
                 found.append((taken, resumed is not None))
         return found
@@ -38,6 +46,15 @@ def find_finished(
         taken = [pair for batch in pool.map(find, batches) for pair in batch]
     resumed = frozenset(part.name for part, is_resumed in taken if is_resumed)
     return {part.name: part for part, _ in taken}, resumed
+
+
+def _taken(
+    stage: Stage, name: str, known: tuple[PartReport, str] | None, *, destination: str | None = None
+) -> PartReport | None:
+    if known is None:
+        return None
+    part, run_id = known
+    return stage.reuse(part, name=name, run_id=run_id, destination=destination)
 
 
 def _known(destination: Destination) -> dict[str, tuple[PartReport, str]]:

@@ -21,18 +21,21 @@ from pipeline import budget
 from pipeline.aliases import resolved
 from pipeline.bundle import Bundle
 from pipeline.config import Config, EmbeddingJob
+from pipeline.days import within
 from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan, digest, embed_shard, options_of, training_profile
 from pipeline.errors import BundleError, ConfigError, PublishError, StoreError
+from pipeline.files import holds
 from pipeline.finished import find_finished
 from pipeline.keys import require_unique
-from pipeline.parts import part_schema
 from pipeline.manifest import FileRecord
-from pipeline.progress import Progress, Silent
+from pipeline.parts import part_schema
 from pipeline.profile import Counted, RunProfile, TrainingProfile, merged
 from pipeline.profiling import shares_of_run
+from pipeline.progress import Progress, Silent
 from pipeline.publishing import (
     FORMAT,
+    MARK,
     Destination,
     PartReport,
     Pointer,
@@ -104,6 +107,7 @@ def embed(
     source.check(
         bundle.manifest.feature_schema, roles=("feature", "condition", "key", "event_time")
     )
+    source = within(source, job.first_day, job.last_day, schema=bundle.manifest.feature_schema)
     schema = _output_schema(job, bundle, source)
     if job.unique_keys:
         _require_unique_keys(job, bundle, source, schema)
@@ -164,16 +168,18 @@ def _run(
             budget=budget.plan(job, bundle, source),
         )
         works = {plan.part_name(shard): plan.work(shard) for shard in shards}
-        done, resumed = find_finished(works, stage, destination, threads=plan.budget.workers)
+        done, resumed = find_finished(
+            works, stage, destination, prepared=_prepared(job), threads=plan.budget.workers
+        )
         reused = len(done) - len(resumed)
         todo = [shard for shard, name in zip(shards, works, strict=True) if name not in done]
-        mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
-        rows = _compute(plan, todo, works, done, mapper, progress)
-        if destination.has(run_id) and whole(destination, run_id) is None:
         new = [s for s in shards if (n := plan.part_name(s)) in resumed or n not in done]
         training = training_profile(bundle)
         if training is not None:
             plan = replace(plan, profiled=_profiled(new, bundle))
+        mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
+        rows = _compute(plan, todo, works, done, mapper, progress)
+        if destination.has(run_id) and whole(destination, run_id) is None:
             # It is damaged: replaced only now that all of it is there again.
             destination.remove(run_id)
         parts = [done[name] for name in works]
@@ -192,6 +198,13 @@ def _run(
             "null_keys": sum(part.null_keys for part in manifest.files),
         }
     )
+
+
+def _prepared(job: EmbeddingJob) -> Destination | None:
+    """The destination that a backfill has filled, if it has."""
+    if job.prepared is None or not holds(job.prepared, MARK):
+        return None
+    return open_destination(job.prepared)
 
 
 def _point(destination: Destination, run_id: str) -> Pointer:
@@ -315,10 +328,10 @@ def _manifest(
         files=tuple(part.model_copy(update={"profile": None}) for part in parts),
         versions={"onnxruntime": onnxruntime.__version__, "pyarrow": pa.__version__},
         published=datetime.now(UTC).isoformat(timespec="microseconds"),
+        profile=sealed,
     )
 
 
-        profile=sealed,
 def _run_id(job: EmbeddingJob, bundle: Bundle, source: Source) -> str:
     facts = [
         bundle.fingerprint,

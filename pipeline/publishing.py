@@ -186,8 +186,13 @@ class Stage(Protocol):
     def finished(self, name: str, work: str) -> PartReport | None:
         """The part `name` if an earlier run made it by the same `work` and it is intact."""
 
-    def reuse(self, report: PartReport, *, name: str, run_id: str) -> PartReport | None:
-        """Take over a part of the version `run_id` under a new `name`; None if it is not intact."""
+    def reuse(
+        self, report: PartReport, *, name: str, run_id: str, destination: str | None = None
+    ) -> PartReport | None:
+        """Take over a part of the version `run_id` under a new `name`; None if it is not intact.
+
+        The version is one of this destination, or of another one by its path.
+        """
 
 
 class Destination(Protocol):
@@ -242,13 +247,6 @@ class Destination(Protocol):
     def intact(self, run_id: str, part: PartReport) -> bool:
         """Whether a published part has the bytes that were sealed."""
 
-    def stage(self, run_id: str) -> Stage:
-        """The work in progress of `run_id`, continued where a killed run left it."""
-
-    def commit(
-        self, stage: Stage, manifest: VersionManifest, *, profile: bytes | None = None
-    ) -> None:
-        """Seal parts and `profile` with their manifest and make them a version, in one step.
     def profile(self, run_id: str) -> bytes | None:
         """What a version keeps in `RUN_PROFILE`, whatever its bytes; None if it is not there."""
 
@@ -261,6 +259,13 @@ class Destination(Protocol):
     def write_drift(self, name: str, data: bytes | None) -> None:
         """Note `data` under `name` in the place of what was there; nothing is left of None."""
 
+    def stage(self, run_id: str) -> Stage:
+        """The work in progress of `run_id`, continued where a killed run left it."""
+
+    def commit(
+        self, stage: Stage, manifest: VersionManifest, *, profile: bytes | None = None
+    ) -> None:
+        """Seal parts and `profile` with their manifest and make them a version, in one step.
 
         Raises:
             PublishError: if a part is not there as its report says, or the version already is.

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pipeline import objects, scratch
-from pipeline.locations import S3Location
+from pipeline.locations import S3Location, locate
 from pipeline.publishing import PartReport
 
 _SHA256, _WORK = "sha256", "work"
@@ -51,13 +51,18 @@ class S3Stage:
         same = report.work == work and report.name == name
         return report if same and _holds(self._part(name), report) else None
 
-    def reuse(self, report: PartReport, *, name: str, run_id: str) -> PartReport | None:
+    def reuse(
+        self, report: PartReport, *, name: str, run_id: str, destination: str | None = None
+    ) -> PartReport | None:
         """Copy a part of an older version inside the store; None if it is not what was sealed.
 
         The store keeps bytes and notes of an object together, so that equal notes and an equal size
         are the evidence; `verify` hashes.
         """
-        part, old = self._part(name), self.root.join("versions", run_id, report.name)
+        root = locate(destination) if destination is not None else self.root
+        if not isinstance(root, S3Location):
+            return None
+        part, old = self._part(name), root.join("versions", run_id, report.name)
         if not _holds(part, report):
             objects.delete([part])
             try:

@@ -34,6 +34,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "demo",
         "embed",
         "evaluate",
+        "flow backfill",
         "flow embed",
         "flow refresh",
         "flow train",
