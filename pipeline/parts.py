@@ -130,7 +130,9 @@ class PartWriter:
         others = [
             n for n, t in _leaves(schema) if not pt.is_floating(t) and not _is_integer_like(t)
         ]
-        encodings = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")
+        # DuckDB reads no half numbers whose bytes are split.
+        halves = [name for name, type_ in _leaves(schema) if pt.is_float16(type_)]
+        encodings = dict.fromkeys(floats, "BYTE_STREAM_SPLIT") | dict.fromkeys(halves, "PLAIN")
         self._writer = pq.ParquetWriter(
             path,
             schema,
