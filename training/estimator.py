@@ -20,11 +20,28 @@ from pipeline.config import ColumnOverride, Kind, PixelColumns, parse
 from pipeline.encoder import as_table
 from pipeline.errors import Parquet2VecError
 from training.checkpoint import Checkpoint
+from training.conditions import NEEDED
 from training.fit import LEAST_ROWS, fit
 from training.spec import TrainingConfig, TrainingJob
 
 _ROWS_PER_RUN = 16_384
 _LARGEST_SEED = 2**31 - 1
+
+# What errors call by its name on the command line, in the order in which it is looked for.
+_PARAMETERS = {
+    NEEDED.partition("; ")[2]: "set use_label=True and pass labels y",
+    'a project file: [train.columns.NAME] with kind = "image" and shape = [height, width], '
+    'or [train.images.NAME] with columns = ["pixel_*"] and a shape': (
+        'images: {"NAME": {"shape": (height, width)}} for a column of vectors, or {"NAME": '
+        '{"columns": ["pixel_*"], "shape": (height, width)}}'
+    ),
+    "--use-label with --label COL": "use_label=True with labels y",
+    "leave out --use-label": "set use_label=False",
+    "--use-label": "use_label=True",
+    "--label COL": "labels y",
+    "--dim": "dim",
+    "--recipe": "recipe",
+}
 
 
 class TableEmbedder(
@@ -118,7 +135,7 @@ class TableEmbedder(
         try:
             self.checkpoint_ = self._fit(table, label)
         except (Parquet2VecError, pa.ArrowException) as error:
-            raise ValueError(str(error)) from error
+            raise ValueError(_by_parameter(str(error))) from error
         return self
 
     def _fit(self, table: pa.Table, label: tuple[str, ...]) -> Checkpoint:
@@ -203,6 +220,17 @@ class TableEmbedder(
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _by_parameter(message: str) -> str:
+    """`message` with the parameters' names instead of those on the command line.
+
+    >>> _by_parameter("name another recipe, or leave out --use-label")
+    'name another recipe, or set use_label=False'
+    """
+    for flag, parameter in _PARAMETERS.items():
+        message = message.replace(flag, parameter)
+    return message
 
 
 def _embed(checkpoint: Checkpoint, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:

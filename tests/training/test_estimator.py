@@ -164,3 +164,19 @@ def test_a_missing_column_is_refused(embedder, frame):
 def test_an_unknown_recipe_is_refused(frame):
     with pytest.raises(ValueError, match="lniear"):
         TableEmbedder(recipe="lniear").fit(frame)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"recipe": "linear", "use_label": True}, "or set use_label=False"),
+        ({"recipe": "supervised"}, "add use_label=True with labels y"),
+        ({"recipe": "conv"}, "declare one in images: "),
+        ({"recipe": "cvae"}, "set use_label=True and pass labels y"),
+    ],
+)
+def test_errors_name_its_parameters_and_no_flag(frame, label, settings, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        TableEmbedder(dim=2, random_state=0, **settings).fit(frame, label)
+    assert "--" not in str(caught.value)
+    assert "project file" not in str(caught.value)
