@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -84,6 +85,11 @@ def by_polars(root: Path) -> pa.Table:
     return pl.read_parquet(root / "current" / "*.parquet").to_arrow()
 
 
+def by_duckdb(root: Path) -> pa.Table:
+    with duckdb.connect() as connection:
+        return connection.sql(f"from read_parquet('{root}/current/*.parquet')").to_arrow_table()
+
+
 def by_resolve(root: Path) -> pa.Table:
     return ds.dataset(list(resolve(root).files)).to_table()
 
@@ -93,13 +99,16 @@ def by_folder(root: Path) -> pa.Table:
     return ds.dataset((root / "current").resolve()).to_table()
 
 
+# How a file that is gone, or a folder in which none is left, is told: by Arrow, Polars, DuckDB.
+GONE = ("No such file", "expanded paths were empty", "No files found that match the pattern")
+
+
 def outcome(reader: Reader, root: Path) -> str:
     """What came of one reading."""
     try:
         found = reader(root)
     except Exception as error:
-        # Polars finds no file, or has its own name for a file that is gone.
-        is_gone = "No such file" in str(error) or "expanded paths were empty" in str(error)
+        is_gone = any(words in str(error) for words in GONE)
         return "gone" if is_gone else f"{type(error).__name__}: {error}"
     if found.num_columns == 0:
         return "no table"
@@ -181,6 +190,7 @@ READERS: dict[Reader, set[str]] = {
     by_pandas: {"whole", "gone", "no table"},
     by_names: {"whole", "gone"},
     by_polars: {"whole", "gone"},
+    by_duckdb: {"whole", "gone"},
     by_resolve: {"whole"},
     by_folder: {"whole"},
 }
