@@ -158,7 +158,7 @@ def main() -> None:
         np.save(folder / "embedding.npy", vectors)
     else:
         found = evaluate(bundle.path, source, LABEL)
-        told["evaluation"] = json.loads(found.model_dump_json())
+        told["scores"] = [[one.representation, one.probe, one.score] for one in found.scores]
     stages.end()
     curve = checkpoint.history[recipe]
     told |= {

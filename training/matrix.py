@@ -142,7 +142,8 @@ class Matrix:
     @property
     def _rows_per_read(self) -> int:
         arrays = (self.numeric, self.ranked, self.codes)
-        return max(1, BYTES_PER_READ // max(1, sum(a.itemsize * a.shape[1] for a in arrays)))
+        bytes_per_row = int(sum(array.itemsize * array.shape[1] for array in arrays))
+        return max(1, BYTES_PER_READ // max(1, bytes_per_row))
 
     def batch(self, rows: Indices) -> Batch:
         """Some rows with their labels, in memory."""

@@ -4,6 +4,7 @@ Called as ``NAME.py SOURCE OUT EPOCHS ROWS_PER_BATCH DIM``; OUT gets ``embedding
 imputed with the median before, because it refuses missing ones. Its encoder ends in a layer of DIM.
 """
 
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -22,7 +23,7 @@ table = pd.read_parquet(source).drop(columns=["row_id", "label"])
 numbers = [name for name in table if name.startswith("n")]
 categories = [name for name in table if name.startswith("c")]
 table[numbers] = table[numbers].fillna(table[numbers].median())
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # it leaves files
     model = TabularModel(
         data_config=DataConfig(
             target=None, continuous_cols=numbers, categorical_cols=categories,
