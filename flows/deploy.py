@@ -76,6 +76,8 @@ def _deployment(
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     assert isinstance(deployment, RunnerDeployment)
+    # Said, so that a deployment which was a work pool's leaves it.
+    deployment.work_pool_name = None
     return deployment
 
 

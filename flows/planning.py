@@ -42,8 +42,19 @@ def init(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False
         report(result, text(result))
 
 
-@planning_app.command(epilog=examples("serve parquet2vec.toml"))
-def serve(*, config: ProjectFile, as_json: AsJson = False, debug: Debug = False) -> None:
+@planning_app.command(
+    epilog=examples("serve parquet2vec.toml", "serve parquet2vec.toml --work-pool lake")
+)
+def serve(
+    *,
+    config: ProjectFile,
+    work_pool: Annotated[
+        str | None,
+        typer.Option("--work-pool", help="Hand the runs to the workers of this pool, and end."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     r"""Run the flows of a project file at the times of its \[schedule], until stopped.
 
     Needs a Prefect server, named by PREFECT_API_URL.
@@ -55,9 +66,12 @@ def serve(*, config: ProjectFile, as_json: AsJson = False, debug: Debug = False)
         from flows.server import prepare_prefect
 
         prepare_prefect()
-        from flows.serving import serve_project, text
+        from flows.serving import hand_over, serve_project, text
 
-        result = serve_project(project, config)
+        if work_pool is not None:
+            result = hand_over(project, config, pool=work_pool)
+        else:
+            result = serve_project(project, config)
         report(result, text(result))
 
 

@@ -27,6 +27,13 @@ _DEFAULTS = {
     # Our packages have everyday names: no child may find a user's `flows` folder instead.
     "PYTHONSAFEPATH": "1",
 }
+# What the runs of a work pool's worker must find in their environment; the command line sets it.
+HANDED_ON = (
+    "ARROW_DEFAULT_MEMORY_POOL",
+    "OPENBLAS_THREAD_TIMEOUT",
+    "PREFECT_CLIENT_MAX_RETRIES",
+    "PYTHONSAFEPATH",
+)
 UNAUTHORIZED = 401
 _HOW = "docs/howto/prefect-server.md shows how to close it"
 

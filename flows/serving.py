@@ -17,29 +17,34 @@ from typing import Any, Self, TypeAlias
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from prefect.runner import Runner
 from prefect.settings import PREFECT_API_URL
+from pydantic import Field
 
 from flows.console import two_columns
 from flows.deploy import deployments
 from flows.project import Project
-from flows.server import explaining_refusals, require_answer, warn_if_open
+from flows.server import HANDED_ON, explaining_refusals, require_answer, warn_if_open
 from flows.zombies import HEARTBEAT_SECONDS, at_work, end_orphans, send_back, skip_missed, watch
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 
 _Poll: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 _SECONDS_TO_ASK = 20.0
+_PROCESS = "process"
 
 
 class ServingResult(Config):
-    """What a `serve` that was stopped had served."""
+    """What a `serve` that was stopped had served, or which work pool has it now."""
 
     deployments: tuple[str, ...]
-    given_back: int
+    given_back: int = Field(description="Runs that were interrupted; they go on under the next.")
+    pool: str | None = None
 
 
 def serve_project(project: Project, path: str | Path) -> ServingResult:
@@ -67,6 +72,9 @@ def serve_project(project: Project, path: str | Path) -> ServingResult:
 
 def text(result: ServingResult) -> str:
     """What `serve` says when it was stopped."""
+    if result.pool is not None:
+        rows = [(f"in {result.pool}", name) for name in result.deployments]
+        return two_columns([*rows, ("next", f"prefect worker start --pool {result.pool}")])
     rows = [("served", name) for name in result.deployments]
     if result.given_back:
         rows.append(("given back", f"{result.given_back} runs, which go on under the next serve"))
@@ -79,6 +87,46 @@ def _require_server() -> None:
             "serve needs a Prefect server that lasts, found no PREFECT_API_URL; start one with "
             "`prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
+
+
+def hand_over(project: Project, path: str | Path, *, pool: str) -> ServingResult:
+    """Give the scheduled deployments of `project` to the workers of a process work pool.
+
+    Raises:
+        ConfigError: if there is no server, nothing is scheduled, or the pool is of another type.
+        ServerError: if the server does not answer.
+    """
+    _require_server()
+    warn_if_open()
+    served = deployments(project, path)
+    with explaining_refusals():
+        require_answer()
+        asyncio.run(_register(served, pool))
+    names = tuple(f"{one.flow_name}/{one.name}" for one in served)
+    return ServingResult(deployments=names, given_back=0, pool=pool)
+
+
+async def _register(served: list[RunnerDeployment], pool: str) -> None:
+    async with get_client() as client:
+        try:
+            found = await client.read_work_pool(pool)
+        except ObjectNotFound:
+            found = await client.create_work_pool(WorkPoolCreate(name=pool, type=_PROCESS))
+        if found.type != _PROCESS:
+            raise ConfigError(
+                f"work pool {pool} must be of type {_PROCESS}, found {found.type}; name another"
+            )
+        for deployment in served:
+            deployment.job_variables = {"env": environment()}
+            await deployment.aapply(work_pool_name=pool)
+        await watch(client)
+
+
+def environment() -> dict[str, str]:
+    """What a worker's runs need that `serve` hands to its own."""
+    return {name: os.environ[name] for name in HANDED_ON if name in os.environ} | {
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)
+    }
 
 
 async def _serve(served: list[RunnerDeployment]) -> int:

@@ -149,14 +149,17 @@ def postgres(folder: Path) -> Iterator[str]:
         capture_output=True,
     )
     address = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
-    with subprocess.Popen(
-        [bin_ / "postgres", "-D", str(data), *address],
-        cwd=folder,
-        env=env,
-        user=user,
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "postgres.log").open("w"),
-    ) as process:
+    with (
+        (folder / "postgres.log").open("w") as log,
+        subprocess.Popen(
+            [bin_ / "postgres", "-D", str(data), *address],
+            cwd=folder,
+            env=env,
+            user=user,
+            stdout=log,
+            stderr=log,
+        ) as process,
+    ):
 
         def answers() -> bool:
             ask = [bin_ / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
@@ -214,7 +217,9 @@ class Project:
         return wait_for(what, happened, seconds=seconds, logs=logs)
 
 
-EVERY_MINUTE, NEVER = "* * * * *", "0 0 30 2 *"
+EVERY_MINUTE = "* * * * *"
+# Prefect wants a cron line that names times: 29 February is far enough.
+NEVER = "0 0 29 2 *"
 
 
 def project_in(
@@ -238,8 +243,7 @@ def project_in(
 @pytest.fixture
 def project(server: PrefectServer, bundle: Path, source: Path, tmp_path: Path) -> Iterator[Project]:
     """A project whose schedule never fires, served."""
-    # Prefect wants a cron line that names times: 29 February is far enough.
-    project = project_in(tmp_path / tmp_path.name, server, bundle, source, "0 0 29 2 *")
+    project = project_in(tmp_path / tmp_path.name, server, bundle, source, NEVER)
     project.serve()
     yield project
     project.serving.end()
@@ -389,3 +393,40 @@ def test_the_second_of_two_runs_for_one_destination_is_skipped(project: Project)
     waiting_run(project)
     second = project.run_now()
     project.wait("its end", lambda: project.state(second) == "Skipped")
+
+
+def test_a_worker_of_a_pool_runs_what_was_handed_over(
+    server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    project = project_in(tmp_path / "pooled", server, bundle, source, NEVER)
+    handing = [*project.serving.words, "--work-pool", "lake"]
+    done = subprocess.run(
+        handing, cwd=project.folder, env=project.serving.env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    # From the project's folder, with its foreign packages: a run works in a folder of its own.
+    words = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "lake"]
+    env = {**project.serving.env, "PYTHONSAFEPATH": "1"}
+    worker = Service(words, project.folder, env, tmp_path / "worker.log")
+    worker.start()
+    try:
+        run = project.run_now()
+        logs = [server.log, worker.log]
+        ended = lambda: project.state(run) == "Completed"  # noqa: E731
+        wait_for("the run's end", ended, seconds=180, logs=logs)
+    finally:
+        worker.end()
+    assert (project.folder / "out" / "current").exists()
+
+
+def test_a_pool_of_another_type_is_refused(
+    server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    server.ask("/work_pools/", {"name": "boxes", "type": "docker"})
+    project = project_in(tmp_path / "boxed", server, bundle, source, NEVER)
+    handing = [*project.serving.words, "--work-pool", "boxes"]
+    done = subprocess.run(
+        handing, cwd=project.folder, env=project.serving.env, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "work pool boxes must be of type process, found docker" in done.stderr
