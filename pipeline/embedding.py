@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -21,6 +22,7 @@ from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob
 from pipeline.encoder import Encoder, Scorer
 from pipeline.errors import BundleError, DataError
+from pipeline.events import about, tell
 from pipeline.parquet import unreadable
 from pipeline.parts import PartWriter, part_batch
 from pipeline.profile import TRAINING_PROFILE, Gauge, TrainingProfile, read_training
@@ -58,8 +60,22 @@ def embed_shard(plan: ShardPlan, shard: Shard) -> PartReport:
     The bytes depend on nothing but the model, the options and the shard. However many threads a
     process calls this from, no more than the budget's workers run at a time.
     """
-    with _slots(plan.budget.workers):
-        return _embed_shard(plan, shard)
+    # Said here: a worker's thread, or its machine, knows nothing of the run.
+    with (
+        _slots(plan.budget.workers),
+        about(run_id=plan.run_id, destination=plan.job.destination),
+    ):
+        started = time.monotonic()
+        report = _embed_shard(plan, shard)
+        tell(
+            "part finished",
+            part=report.name,
+            file=shard.file.path,
+            rows=report.rows,
+            bytes=report.bytes,
+            seconds=round(time.monotonic() - started, 3),
+        )
+        return report
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -25,9 +25,11 @@ from pipeline.days import within
 from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan, digest, embed_shard, options_of, training_profile
 from pipeline.errors import BundleError, ConfigError, PublishError, StoreError
+from pipeline.events import about, tell
 from pipeline.files import holds
 from pipeline.finished import find_finished
 from pipeline.keys import require_unique
+from pipeline.lineage import who
 from pipeline.manifest import FileRecord
 from pipeline.parts import part_schema
 from pipeline.profile import Counted, RunProfile, TrainingProfile, merged
@@ -37,8 +39,10 @@ from pipeline.publishing import (
     FORMAT,
     MARK,
     Destination,
+    Made,
     PartReport,
     Pointer,
+    Portion,
     VersionManifest,
 )
 from pipeline.retention import keep_last, whole
@@ -85,18 +89,19 @@ def embed(
     *,
     progress: Progress | None = None,
     map_shards: MapShards | None = None,
+    flow_run: str | None = None,
 ) -> JobReport:
     """Embed a Parquet table and publish the vectors as a new version.
 
     The same work has the same run id: a rerun computes nothing, and a run that was killed goes on
     with its finished parts. `map_shards` says where the shards run; threads of this machine by
-    default.
+    default. The version's manifest notes `flow_run`, the id of the flow run that asks.
 
     Raises:
         BundleError, SchemaError, DataError: if an input is refused; nothing is published.
         DestinationError, LockedError, PublishError: if the destination cannot take the result.
     """
-    started = time.monotonic()
+    begun = _Beginning(flow_run=flow_run)
     progress = progress or Silent()
     # An alias may move while the job runs, and every worker must open the same bundle.
     job = job.model_copy(update={"bundle": resolved(job.bundle)})
@@ -113,9 +118,18 @@ def embed(
         _require_unique_keys(job, bundle, source, schema)
     shards = plan_shards(source)
     destination = open_destination(job.destination, create=True)
-    with destination.locked():
+    run_id = _run_id(job, bundle, source)
+    with about(run_id=run_id, destination=job.destination), destination.locked():
         try:
-            report = _run(job, bundle, source, schema, shards, destination, progress, map_shards)
+            tell("run started", source=source.path, model=bundle.fingerprint, rows=source.rows)
+            work = (run_id, job, bundle, source, schema, shards)
+            report = _run(*work, destination, progress, map_shards, begun)
+            tell(
+                "run finished",
+                published=report.published,
+                current=report.current,
+                seconds=begun.seconds(),
+            )
         except StoreError as error:
             raise PublishError(f"{error}; what was published before is untouched") from None
         except OSError as error:
@@ -123,12 +137,36 @@ def embed(
                 f"cannot write to {job.destination}: {error.strerror or error}; "
                 "what was published before is untouched"
             ) from None
-    seconds = time.monotonic() - started
+    seconds = begun.seconds()
     speed = report.computed_rows / seconds if seconds else 0.0
     return report.model_copy(update={"seconds": seconds, "rows_per_second": speed})
 
 
+@dataclass(frozen=True)
+class _Beginning:
+    """When a run began, and for which flow run."""
+
+    flow_run: str | None
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Since then."""
+        return time.monotonic() - self.clock
+
+    def made(self, **portions: Portion) -> Made:
+        """How a version that is published now was made."""
+        return Made(
+            started=self.at.isoformat(timespec="milliseconds"),
+            seconds=round(self.seconds(), 3),
+            by=who(),
+            flow_run=self.flow_run,
+            **portions,
+        )
+
+
 def _run(
+    run_id: str,
     job: EmbeddingJob,
     bundle: Bundle,
     source: Source,
@@ -137,8 +175,8 @@ def _run(
     destination: Destination,
     progress: Progress,
     map_shards: MapShards | None,
+    begun: _Beginning,
 ) -> JobReport:
-    run_id = _run_id(job, bundle, source)
     report = JobReport(
         run_id=run_id,
         destination=job.destination,
@@ -171,22 +209,29 @@ def _run(
         done, resumed = find_finished(
             works, stage, destination, prepared=_prepared(job), threads=plan.budget.workers
         )
-        reused = len(done) - len(resumed)
+        reused = [part for name, part in done.items() if name not in resumed]
         todo = [shard for shard, name in zip(shards, works, strict=True) if name not in done]
         new = [s for s in shards if (n := plan.part_name(s)) in resumed or n not in done]
         training = training_profile(bundle)
         if training is not None:
             plan = replace(plan, profiled=_profiled(new, bundle))
         mapper = map_shards or partial(on_threads, threads=plan.budget.workers)
+        tell("run planned", compute=len(todo), resumed=len(resumed), reused=len(reused))
         rows = _compute(plan, todo, works, done, mapper, progress)
         if destination.has(run_id) and whole(destination, run_id) is None:
             # It is damaged: replaced only now that all of it is there again.
             destination.remove(run_id)
         parts = [done[name] for name in works]
         profile = _profile(training, parts, plan, rows=sum(shard.rows for shard in new))
-        manifest = _manifest(plan, source, parts, profile)
+        made = begun.made(
+            computed=Portion(parts=len(todo), rows=rows),
+            resumed=Portion.of(done[name] for name in resumed),
+            reused=Portion.of(reused),
+        )
+        manifest = _manifest(plan, source, parts, profile, made)
         destination.commit(stage, manifest, profile=profile)
-        counts = {"computed": len(todo), "resumed": len(resumed), "reused": reused}
+        tell("version published", parts=len(parts), rows=manifest.rows, seconds=made.seconds)
+        counts = {"computed": len(todo), "resumed": len(resumed), "reused": len(reused)}
         report = report.model_copy(update={**counts, "computed_rows": rows, "published": True})
     pointer = _point(destination, run_id)
     removed = _clean(destination, job)
@@ -312,7 +357,11 @@ def _profile(
 
 
 def _manifest(
-    plan: ShardPlan, source: Source, parts: Sequence[PartReport], profile: bytes | None
+    plan: ShardPlan,
+    source: Source,
+    parts: Sequence[PartReport],
+    profile: bytes | None,
+    made: Made,
 ) -> VersionManifest:
     sealed = None
     if profile is not None:
@@ -329,6 +378,7 @@ def _manifest(
         versions={"onnxruntime": onnxruntime.__version__, "pyarrow": pa.__version__},
         published=datetime.now(UTC).isoformat(timespec="microseconds"),
         profile=sealed,
+        made=made,
     )
 
 

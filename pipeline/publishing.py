@@ -58,10 +58,40 @@ class PartReport(Config):
         return {name: value for name, value in dump(self).items() if name != "profile" or value}
 
 
+class Portion(Config):
+    """Some of the parts of a version, and the rows in them."""
+
+    parts: int
+    rows: int
+
+    @classmethod
+    def of(cls, parts: Iterable[PartReport]) -> Portion:
+        """The portion that `parts` are."""
+        rows = [part.rows for part in parts]
+        return cls(parts=len(rows), rows=sum(rows))
+
+
+class Made(Config):
+    """How a version was made: by whom (``user@host``), from when on, and in how many seconds.
+
+    Its parts were `computed` by this very run, `resumed` from a run that was killed, or `reused`
+    from another version. `flow_run` is Prefect's id of the run that asked for it.
+    """
+
+    started: str
+    seconds: float
+    by: str
+    computed: Portion
+    resumed: Portion
+    reused: Portion
+    flow_run: str | None = None
+
+
 class VersionManifest(Config):
     """What a published version says of itself; `seal` is there once it is published.
 
     `profile` seals the file that counts the rows which this run computed, where it counted any.
+    `made` says how it came to be; the first versions did not.
     """
 
     format: int
@@ -75,6 +105,7 @@ class VersionManifest(Config):
     versions: dict[str, str]
     published: str
     profile: FileRecord | None = None
+    made: Made | None = None
     seal: Seal | None = None
 
 
