@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +17,7 @@ from export.models import CORE, build
 from export.profile import profile
 from export.verify import verify
 from pipeline.bundle import FORMAT, REPORT, Bundle, Manifest
+from pipeline.events import tell
 from pipeline.profile import TRAINING_PROFILE
 from pipeline.residuals import GENERATION
 from pipeline.runs import widest_layer
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 WEIGHTS, SPEC = "weights.safetensors", "spec.json"
 _LIBRARIES = ("parquet2vec", "numpy", "onnx", "onnxruntime", "onnxscript", "pyarrow", "torch")
-
-_log = logging.getLogger(__name__)
 
 
 def export(checkpoint: Checkpoint, path: str | Path) -> Bundle:
@@ -63,7 +61,7 @@ def export(checkpoint: Checkpoint, path: str | Path) -> Bundle:
     kept[TRAINING_PROFILE] = profile(manifest, files, checkpoint)
     bundle = Bundle.write(path, manifest=manifest, files=files | kept)
     add_report(bundle, checkpoint)
-    _log.info("bundle %s written: %s", bundle.fingerprint[:12], bundle.path)
+    tell("bundle written", bundle=str(bundle.path), model=bundle.fingerprint)
     return bundle
 
 

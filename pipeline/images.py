@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.config import Config, ImageAxes, PixelColumns
+from pipeline.events import LOGGER
 
 _NUMBERS = re.compile(r"[0-9]+")
 _SHOWN = 3
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(LOGGER)
 
 
 class ImageShape(Config):

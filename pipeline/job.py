@@ -32,6 +32,7 @@ from pipeline.keys import require_unique
 from pipeline.lineage import who
 from pipeline.manifest import FileRecord
 from pipeline.parts import part_schema
+from pipeline.past import past_of
 from pipeline.profile import Counted, RunProfile, TrainingProfile, merged
 from pipeline.profiling import shares_of_run
 from pipeline.progress import Progress, Silent
@@ -228,7 +229,8 @@ def _run(
             resumed=Portion.of(done[name] for name in resumed),
             reused=Portion.of(reused),
         )
-        manifest = _manifest(plan, source, parts, profile, made)
+        past = past_of(destination.published())
+        manifest = _manifest(plan, source, parts, profile, made).model_copy(update={"past": past})
         destination.commit(stage, manifest, profile=profile)
         tell("version published", parts=len(parts), rows=manifest.rows, seconds=made.seconds)
         counts = {"computed": len(todo), "resumed": len(resumed), "reused": len(reused)}

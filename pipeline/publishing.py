@@ -87,11 +87,25 @@ class Made(Config):
     flow_run: str | None = None
 
 
+class PastVersion(Config):
+    """What is remembered of a version, also when it is deleted."""
+
+    run_id: RunId
+    model: str
+    rows: int
+    parts: int
+    bytes: int
+    source: str
+    published: str
+    made: Made | None = None
+
+
 class VersionManifest(Config):
     """What a published version says of itself; `seal` is there once it is published.
 
     `profile` seals the file that counts the rows which this run computed, where it counted any.
-    `made` says how it came to be; the first versions did not.
+    `made` says how it came to be; the first versions did not. `past` remembers the versions before
+    it, newest first.
     """
 
     format: int
@@ -106,6 +120,7 @@ class VersionManifest(Config):
     published: str
     profile: FileRecord | None = None
     made: Made | None = None
+    past: tuple[PastVersion, ...] = ()
     seal: Seal | None = None
 
 

@@ -17,7 +17,8 @@ from pipeline.destinations import open_destination
 from pipeline.errors import DataError
 from pipeline.events import LOGGER, about, facts_of, tell
 from pipeline.job import JobReport, embed
-from pipeline.publishing import MANIFEST, seal_manifest
+from pipeline.past import MOST, past_of
+from pipeline.publishing import MANIFEST, PastVersion, VersionManifest, seal_manifest
 
 Caplog = pytest.LogCaptureFixture
 
@@ -32,9 +33,11 @@ def events(told: Caplog) -> list[str]:
     return [record.event for record in told.records]  # type: ignore[attr-defined]
 
 
-def run(bundle: Bundle, source: Path, to: Path, **more: str) -> JobReport:
+def run(
+    bundle: Bundle, source: Path, to: Path, *, flow_run: str | None = None, **options: object
+) -> JobReport:
     paths = {"bundle": str(bundle.path), "source": str(source), "destination": str(to)}
-    return embed(EmbeddingJob(**paths, threads=2), **more)  # type: ignore[arg-type]
+    return embed(EmbeddingJob(**paths, threads=2, **options), flow_run=flow_run)  # type: ignore[arg-type]
 
 
 def test_every_line_of_a_run_has_its_run_id_and_destination(
@@ -127,3 +130,36 @@ def test_a_version_of_before_opens(bundle: Bundle, source: Path, tmp_path: Path)
     path.chmod(0o644)
     path.write_text(json.dumps(old))
     assert destination.manifest(report.run_id).made is None
+
+
+def test_a_version_remembers_those_before_it_when_they_are_deleted(
+    bundle: Bundle, source: Path, make_table: Callable[..., pa.Table], tmp_path: Path
+) -> None:
+    runs = []
+    for day in range(3, 6):
+        pq.write_table(make_table(50, seed=day), source / f"day-{day}.parquet")
+        runs.append(run(bundle, source, tmp_path / "to", keep=1, grace="0s"))
+    destination = open_destination(tmp_path / "to")
+    assert destination.run_ids() == [runs[2].run_id]
+    past = destination.manifest(runs[2].run_id).past
+    assert [one.run_id for one in past] == [runs[1].run_id, runs[0].run_id]
+    assert [one.rows for one in past] == [3_100, 3_050]
+    assert past[0].made is not None
+    assert past[0].made.reused.parts == 4
+
+
+def version(day: int, *, past: tuple[PastVersion, ...] = ()) -> VersionManifest:
+    return VersionManifest(
+        format=1, run_id=f"r{day}", model="m", rows=day, options={}, source="s", inputs=(),
+        files=(), versions={}, published=f"2026-{day:05d}", past=past,
+    )  # fmt: skip
+
+
+def test_versions_are_remembered_once_and_the_oldest_forgotten() -> None:
+    one, two = version(1), version(2, past=past_of([version(1)]))
+    assert [known.run_id for known in past_of([one, two])] == ["r2", "r1"]
+    for day in range(3, MOST + 5):
+        two = version(day, past=past_of([two]))
+    assert len(two.past) == MOST
+    assert two.past[-1].run_id == "r4"
+    assert len(two.model_dump_json(indent=1)) < 150_000
