@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipeline.aliases import resolved
 from pipeline.bundle import MANIFEST, Bundle, FileRecord
 from pipeline.config import Config
 from pipeline.destinations import open_destination
@@ -97,8 +98,9 @@ def inspect(path: str) -> Facts:
     Raises:
         BundleError, DestinationError, DataError: if it is damaged, or nothing of the three.
     """
-    if holds(path, MANIFEST):
-        return _bundle(path, Bundle.open(path))
+    place = resolved(path)
+    if holds(place, MANIFEST):
+        return _bundle(path, Bundle.open(place))
     if holds(path, MARK):
         return _destination(open_destination(path))
     return _source(open_source(path))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import bundle, limits
+from pipeline.aliases import resolved
 from pipeline.config import Config
 from pipeline.destinations import open_destination
 from pipeline.errors import DestinationError
@@ -37,8 +38,9 @@ def verify(path: str | Path) -> Verification:
         BundleError: if the bundle is damaged, or a model holds what it must not.
         DestinationError: with all that is wrong, or if `path` is neither.
     """
-    if holds(path, bundle.MANIFEST):
-        opened = bundle.Bundle.open(path)
+    place = resolved(path)
+    if holds(place, bundle.MANIFEST):
+        opened = bundle.Bundle.open(place)
         opened.audit()
         records = opened.manifest.files.values()
         size = sum(record.bytes for record in records)

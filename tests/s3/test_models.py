@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from stand.world import Place, World, names
 
-from pipeline import embed, objects
+from flows.inspection import inspect
+from pipeline import embed, objects, verify
 from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, PublishError, StoreError
 from pipeline.lineage import Lineage, code, now, who
@@ -56,6 +57,16 @@ def test_a_version_is_uploaded_and_its_alias_embeds(
     report = embed(world.job(to, bundle=f"{models.path}/production"))
     assert report.rows == 600
     assert find(models, "production") == "a"
+
+
+def test_an_alias_is_inspected_and_verified_as_the_bundle_it_leads_to(
+    models: S3Registry, world: World
+) -> None:
+    add(models, world, "a")
+    promote(models, "a")
+    alias = f"{models.path}/production"
+    assert verify(alias).what == "bundle"
+    assert inspect(alias).what == "bundle"
 
 
 def test_the_manifest_comes_last_and_a_killed_upload_goes_on(
