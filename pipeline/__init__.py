@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipeline.bundle import Bundle
-    from pipeline.config import EmbeddingJob, GenerationJob
+    from pipeline.config import EmbeddingJob, GenerationJob, MonitorJob
+    from pipeline.drift import DriftReport
     from pipeline.encoder import Encoder
     from pipeline.generation import GenerationReport, generate
     from pipeline.job import JobReport, embed
+    from pipeline.monitoring import monitor
     from pipeline.pinning import rollback, unpin
     from pipeline.resolution import resolve
     from pipeline.retention import gc
@@ -26,14 +28,17 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Bundle",
+    "DriftReport",
     "EmbeddingJob",
     "Encoder",
     "GenerationJob",
     "GenerationReport",
     "JobReport",
+    "MonitorJob",
     "embed",
     "gc",
     "generate",
+    "monitor",
     "resolve",
     "rollback",
     "unpin",
@@ -42,14 +47,17 @@ __all__ = [
 
 _HOMES = {
     "Bundle": "pipeline.bundle",
+    "DriftReport": "pipeline.drift",
     "EmbeddingJob": "pipeline.config",
     "Encoder": "pipeline.encoder",
     "GenerationJob": "pipeline.config",
     "GenerationReport": "pipeline.generation",
     "JobReport": "pipeline.job",
+    "MonitorJob": "pipeline.config",
     "embed": "pipeline.job",
     "generate": "pipeline.generation",
     "gc": "pipeline.retention",
+    "monitor": "pipeline.monitoring",
     "resolve": "pipeline.resolution",
     "rollback": "pipeline.pinning",
     "unpin": "pipeline.pinning",

@@ -1,0 +1,184 @@
+"""Monitoring: each run's profile against training and the run before, noted at the destination."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from pipeline.config import MonitorJob
+from pipeline.destinations import open_destination
+from pipeline.drift import FORMAT, RUNS_PER_FALSE_ALARM, DriftReport, Earlier, compare, files_of
+from pipeline.drift_picture import picture
+from pipeline.errors import DestinationError, PublishError
+from pipeline.profile import RUN_PROFILE, Block, RunProfile, read_run, together
+from pipeline.publishing import Destination, VersionManifest
+from pipeline.resolution import current, find
+
+# Notes are kept longer than versions: they are the history that says how days differ.
+KEPT_NOTES = 100
+# Earlier runs beyond these say nothing more.
+_HISTORY = 64
+
+
+def monitor(job: MonitorJob) -> DriftReport:
+    """Compare what a run computed with training and the run before; note what is found.
+
+    The note ``_drift/<run_id>.json`` and the picture beside it stand for this run until it is
+    monitored again; the oldest notes go.
+
+    Raises:
+        DestinationError: if there is no such version, or its profile is damaged.
+        PublishError: if the notes cannot be written.
+    """
+    destination = open_destination(job.destination)
+    manifest = _version(destination, job.run)
+    profile = run_profile(destination, manifest)
+    known = notes(destination)
+    report = _report(destination, manifest, profile, known)
+    try:
+        if profile is not None:
+            name = f"{manifest.run_id}.svg"
+            destination.write_drift(name, picture(report, profile).encode())
+            report = report.model_copy(update={"picture": f"{destination.path}/_drift/{name}"})
+        data = report.model_dump_json(exclude={"picture"}).encode()
+        destination.write_drift(f"{manifest.run_id}.json", data)
+        _forget(destination, [*known, report])
+    except OSError as error:
+        raise PublishError(
+            f"cannot note what was found in {job.destination}: {error.strerror or error}"
+        ) from None
+    return report
+
+
+def _version(destination: Destination, run: str | None) -> VersionManifest:
+    """The newest version, which a pinned pointer may not lead to, or the one that `run` names."""
+    if run is not None:
+        return destination.manifest(find(destination, run))
+    published = destination.published()
+    return published[-1] if published else destination.manifest(current(destination))
+
+
+def run_profile(destination: Destination, manifest: VersionManifest) -> RunProfile | None:
+    """The profile of a version; None if it computed no rows, or its model had no profile.
+
+    Raises:
+        DestinationError: if it is not what was sealed.
+    """
+    if manifest.profile is None:
+        return None
+    content = destination.profile(manifest.run_id)
+    path = f"{destination.path}/versions/{manifest.run_id}/{RUN_PROFILE}"
+    if content is None or hashlib.sha256(content).hexdigest() != manifest.profile.sha256:
+        raise DestinationError(
+            f"{path} must be as it was sealed, found it missing or damaged; embed again into a new "
+            "version, or monitor another one"
+        )
+    return read_run(content, path=path)
+
+
+def notes(destination: Destination) -> list[DriftReport]:
+    """What was found of earlier runs, oldest first; what cannot be read is left out."""
+    found = []
+    for name in destination.drift_files():
+        content = destination.read_drift(name) if name.endswith(".json") else None
+        if content is None:
+            continue
+        try:
+            found.append(DriftReport.model_validate_json(content))
+        except ValidationError:
+            continue
+    return sorted(found, key=lambda one: (one.published, one.run_id))
+
+
+def _report(
+    destination: Destination,
+    manifest: VersionManifest,
+    profile: RunProfile | None,
+    known: Sequence[DriftReport],
+) -> DriftReport:
+    report = DriftReport(
+        format=FORMAT,
+        destination=destination.path,
+        run_id=manifest.run_id,
+        model=manifest.model,
+        published=manifest.published,
+        rows=0 if profile is None else profile.run.rows,
+        files=0.0 if profile is None else files_of(profile.run.blocks),
+        drifted=False,
+        runs_per_false_alarm=RUNS_PER_FALSE_ALARM,
+        note="the run computed no rows, or its model was made before there were profiles",
+    )
+    if profile is None:
+        return report
+    earlier = _earlier(destination, manifest, known)
+    calm = [one for one in earlier if not one.drifted]
+    previous = calm[-1] if calm else None
+    columns = compare(
+        profile,
+        previous=previous,
+        history=calm[-_HISTORY:],
+        seed=int.from_bytes(manifest.run_id.encode()[:8]),
+    )
+    return report.model_copy(
+        update={
+            "drifted": any(column.drifted for column in columns),
+            "columns": columns,
+            "previous": None if previous is None else previous.run_id,
+            "history": len(calm),
+            "note": None,
+            "counted": _whole(profile, manifest.run_id),
+        }
+    )
+
+
+def _earlier(
+    destination: Destination, manifest: VersionManifest, known: Sequence[DriftReport]
+) -> list[Earlier]:
+    """Earlier runs of the same model, oldest first: noted ones, and the last one if it is not."""
+    found = [
+        Earlier(
+            run_id=one.run_id,
+            published=one.published,
+            drifted=one.drifted,
+            files=one.files,
+            counted=one.counted,
+        )
+        for one in known
+        if one.counted is not None
+        and one.model == manifest.model
+        and one.run_id != manifest.run_id
+        and one.published < manifest.published
+    ]
+    noted = {one.run_id for one in known}
+    for version in destination.published():
+        new = version.run_id not in noted and version.model == manifest.model
+        if not new or version.published >= manifest.published or version.profile is None:
+            continue
+        try:
+            profile = run_profile(destination, version)
+        except DestinationError:
+            continue
+        if profile is not None:
+            found.append(
+                Earlier(
+                    run_id=version.run_id,
+                    published=version.published,
+                    drifted=False,
+                    files=files_of(profile.run.blocks),
+                    counted=_whole(profile, version.run_id),
+                )
+            )
+    return sorted(found, key=lambda one: (one.published, one.run_id))
+
+
+def _whole(profile: RunProfile, run_id: str) -> Block:
+    return together([*profile.run.blocks]).model_copy(update={"source": run_id})
+
+
+def _forget(destination: Destination, known: Sequence[DriftReport]) -> None:
+    newest = sorted(known, key=lambda one: (one.published, one.run_id))
+    for one in newest[: max(0, len(newest) - KEPT_NOTES)]:
+        for suffix in (".svg", ".json"):
+            destination.write_drift(f"{one.run_id}{suffix}", None)
