@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from pathlib import Path
 from typing import cast
@@ -18,7 +19,10 @@ from prefect.logging import get_run_logger
 
 from flows.progress import Tally
 from flows.results import Promotion, PublishResult, TrainingResult, current_of
+from pipeline.drift import DriftReport
+from pipeline.drift_picture import told, verdict, worst
 from pipeline.job import JobReport
+from pipeline.monitoring import drift_picture
 
 SECONDS_BETWEEN_UPDATES = 5.0
 
@@ -95,6 +99,31 @@ def show_embedding(result: JobReport) -> None:
         key="parquet2vec-embedding",
         description=current_of(result.destination),
     )
+
+
+def show_drift(report: DriftReport) -> None:
+    """A table of what moved, and the picture."""
+    create_table_artifact(
+        table=[
+            {
+                "column": column.name,
+                "drifted": column.drifted,
+                "farthest": told(worst(column)),
+                "against": worst(column).against,
+                "excess": column.excess,
+            }
+            for column in report.columns
+        ],
+        key="parquet2vec-drift",
+        description=verdict(report),
+    )
+    drawn = drift_picture(report.destination, report.run_id)
+    if drawn is not None:
+        create_markdown_artifact(
+            markdown=f"## {verdict(report)}\n\n![drift](data:image/svg+xml;base64,"
+            f"{base64.b64encode(drawn).decode()})\n",
+            key="parquet2vec-drift-picture",
+        )
 
 
 def show_publication(result: PublishResult) -> None:

@@ -11,10 +11,18 @@ import typer
 from flows.console import AsJson, Commands, Debug, examples, reporting
 from flows.jobs import ComparedGenerationJob, EvaluationJob
 from flows.models import models_app
+from flows.monitor_command import FailOnDrift, fail_if_drifted, monitor_app
 from flows.options import with_options
 from flows.planning import flow_planning_app, planning_app
 from flows.progress import console_progress
-from flows.project import flow_settings, load_project, refresh_job, required, training_job
+from flows.project import (
+    drift_job,
+    flow_settings,
+    load_project,
+    refresh_job,
+    required,
+    training_job,
+)
 from flows.publish_command import publish_app
 from flows.runners import FlowSettings
 from flows.versions import versions_app
@@ -35,6 +43,7 @@ app.add_typer(versions_app)
 app.add_typer(planning_app)
 flow_app.add_typer(flow_planning_app)
 app.add_typer(publish_app)
+app.add_typer(monitor_app)
 app.add_typer(models_app, name="models", help="Versions of a model: list, promote, roll back.")
 app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Prefect flow.")
 
@@ -256,6 +265,26 @@ def flow_refresh(
         runs, texts = _prefect()
         result = runs.run_refresh(job, settings)
         report(result, texts.refresh(result))
+
+
+@flow_app.command("monitor", epilog=examples("flow monitor parquet2vec.toml"))
+@with_options(FlowSettings)
+def flow_monitor(
+    given: dict[str, Any],
+    *,
+    config: ProjectFile,
+    fail_on_drift: FailOnDrift = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    r"""Look for drift in what was embedded last; refresh if \[monitor] says so."""
+    with reporting(as_json=as_json, debug=debug) as report:
+        job = drift_job(config)
+        settings = flow_settings(given, path=config)
+        runs, texts = _prefect()
+        result = runs.run_monitor(job, settings)
+        report(result, texts.monitoring(result))
+        fail_if_drifted(result.drift, wanted=fail_on_drift)
 
 
 def _prefect() -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from pipeline.config import (
     Grace,
     LocalText,
     LocationText,
+    MonitorJob,
     parse_seconds,
 )
 from training.spec import TrainingJob
@@ -144,6 +145,20 @@ class PublishJob(PublishSettings):
     """Make the vectors of a destination known to a feature store."""
 
     destination: LocationText = Field(description="Folder of published vectors.")
+
+
+class MonitorSettings(Config):
+    """What happens when what was embedded has drifted."""
+
+    refresh: bool = Field(
+        default=False, description="Train anew, and embed with the new model if it passes the gate."
+    )
+
+
+class DriftJob(MonitorJob):
+    """Compare what a run computed with training and the run before; refresh if it has drifted."""
+
+    refresh: RefreshJob | None = Field(default=None, description="What drift sets off.")
 
 
 class InitJob(Config):

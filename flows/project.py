@@ -19,6 +19,9 @@
     [publish]  # for the flows that embed: fields of PublishSettings
     feast = "feature_repo"
 
+    [monitor]  # drift is looked for after each scheduled embed: fields of MonitorSettings
+    refresh = false
+
     [flow]  # for the flows: fields of FlowSettings
     runner = "dask"
     dask_address = "tcp://scheduler:8786"
@@ -38,7 +41,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from flows.jobs import PublishSettings, RefreshJob, RefreshSettings
+from flows.jobs import DriftJob, MonitorSettings, PublishSettings, RefreshJob, RefreshSettings
 from flows.runners import FlowSettings
 from flows.schedule import Schedule
 from pipeline.config import Config, EmbeddingJob, load_toml, parse
@@ -58,6 +61,9 @@ class Project(Config):
     refresh: RefreshSettings | None = Field(default=None, description="What `refresh` adds.")
     publish: PublishSettings | None = Field(
         default=None, description="Where flows make known what they embedded."
+    )
+    monitor: MonitorSettings | None = Field(
+        default=None, description="What follows when what was embedded has drifted."
     )
     flow: FlowSettings = Field(default=FlowSettings(), description="Where flows run.")
     schedule: Schedule | None = Field(default=None, description="When flows run, under `serve`.")
@@ -97,6 +103,20 @@ def refresh_of(project: Project, path: str | Path) -> RefreshJob:
         train=required(project.train, "train", path),
         embed=required(project.embed, "embed", path),
         publish=project.publish,
+    )
+
+
+def drift_job(path: str | Path) -> DriftJob:
+    """The monitoring that the project file at `path` describes."""
+    project = load_project(path)
+    return drift_of(project, project.monitor or MonitorSettings(), path)
+
+
+def drift_of(project: Project, settings: MonitorSettings, path: str | Path) -> DriftJob:
+    """The monitoring of what `project`, read from the file at `path`, embeds."""
+    return DriftJob(
+        destination=required(project.embed, "embed", path).destination,
+        refresh=refresh_of(project, path) if settings.refresh else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config import Config
+from pipeline.drift import DriftReport
 from pipeline.generation import GenerationReport
 from pipeline.job import JobReport
 from pipeline.registries import ModelCleaning
@@ -91,6 +92,13 @@ class RefreshResult(Config):
     promotion: Promotion
     embedding: JobReport
     cleaning: ModelCleaning
+
+
+class MonitorResult(Config):
+    """What was found of a run, and the refresh that this set off, if it did."""
+
+    drift: DriftReport
+    refresh: RefreshResult | None = None
 
 
 class PublishResult(Config):

@@ -12,10 +12,11 @@ from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
 from flows.embed import embed
-from flows.jobs import PublishSettings, RefreshJob
+from flows.jobs import DriftJob, PublishSettings, RefreshJob
+from flows.monitor import monitor
 from flows.redaction import clean_record
 from flows.refresh import refresh
-from flows.results import RefreshResult, TrainingResult
+from flows.results import MonitorResult, RefreshResult, TrainingResult
 from flows.runners import FlowSettings, task_runner
 from flows.server import (
     explaining_refusals,
@@ -50,6 +51,13 @@ def run_refresh(job: RefreshJob, settings: FlowSettings) -> RefreshResult:
     """The refresh flow, with as many workers as the embedding has threads."""
     with _running(settings, workers=_workers(job.embed)) as runner:
         return refresh.with_options(task_runner=runner)(job)
+
+
+def run_monitor(job: DriftJob, settings: FlowSettings) -> MonitorResult:
+    """The monitoring flow; what it may set off has as many workers as the embedding."""
+    workers = 1 if job.refresh is None else _workers(job.refresh.embed)
+    with _running(settings, workers=workers) as runner:
+        return monitor.with_options(task_runner=runner)(job)
 
 
 def _workers(job: EmbeddingJob) -> int:

@@ -11,7 +11,9 @@ from flows import publish as publishing
 from flows.artifacts import RunProgress
 from flows.jobs import PromotionJob, PublishJob
 from flows.results import Promotion, PublishResult, TrainingResult
-from pipeline import registries
+from pipeline import monitoring, registries
+from pipeline.config import MonitorJob
+from pipeline.drift import DriftReport
 from pipeline.registries import ModelCleaning
 from training.spec import TrainingJob
 
@@ -45,6 +47,12 @@ def promote(job: PromotionJob) -> Promotion:
 def clean(models: str, *, keep: int, grace: str) -> ModelCleaning:
     """Delete models beyond the last few."""
     return registries.clean(registries.open_registry(models), keep=keep, grace=grace)
+
+
+@task(name="monitor", persist_result=False, cache_policy=NO_CACHE)
+def monitor(job: MonitorJob) -> DriftReport:
+    """Compare what a run computed with training and the run before."""
+    return monitoring.monitor(job)
 
 
 @task(name="publish to Feast", persist_result=False, cache_policy=NO_CACHE)

@@ -6,6 +6,7 @@ from flows.console import two_columns
 from flows.results import (
     EvaluationResult,
     GenerationResult,
+    MonitorResult,
     Probe,
     Promotion,
     PublishResult,
@@ -13,6 +14,8 @@ from flows.results import (
     TrainingResult,
     current_of,
 )
+from pipeline.drift import DriftReport
+from pipeline.drift_picture import told, verdict, worst
 from pipeline.job import JobReport
 from pipeline.pinning import Rollback
 from pipeline.registries import ModelCleaning
@@ -116,6 +119,29 @@ def promotion(result: Promotion) -> str:
 def refresh(result: RefreshResult) -> str:
     """What `flow refresh` says."""
     parts = (training(result.training), promotion(result.promotion), embedding(result.embedding))
+    return "\n\n".join(parts)
+
+
+def drift(result: DriftReport) -> str:
+    """What `monitor` says."""
+    against = "training" + (f" and version {result.previous}" if result.previous else "")
+    moved = [column for column in result.columns if column.drifted]
+    shown = moved or result.columns[:3]
+    picture = [("picture", result.picture)] if result.picture else []
+    return two_columns(
+        [
+            ("verdict", verdict(result)),
+            ("version", f"{result.run_id}, {_counted(result.rows, 'row')} computed"),
+            ("against", f"{against}; {_counted(result.history, 'earlier run')} without drift"),
+            *[(column.name, told(worst(column))) for column in shown],
+            *picture,
+        ]
+    )
+
+
+def monitoring(result: MonitorResult) -> str:
+    """What `flow monitor` says."""
+    parts = [drift(result.drift), *([refresh(result.refresh)] if result.refresh else [])]
     return "\n\n".join(parts)
 
 

@@ -60,6 +60,11 @@ def _version(destination: Destination, run: str | None) -> VersionManifest:
     return published[-1] if published else destination.manifest(current(destination))
 
 
+def drift_picture(destination: str, run_id: str) -> bytes | None:
+    """The picture of what was found of a run, as SVG; None if there is none."""
+    return open_destination(destination).read_drift(f"{run_id}.svg")
+
+
 def run_profile(destination: Destination, manifest: VersionManifest) -> RunProfile | None:
     """The profile of a version; None if it computed no rows, or its model had no profile.
 
