@@ -147,7 +147,8 @@ def _lines(job: InitJob, found: Guesses) -> Iterator[str]:
     yield "[embed]"
     embedded = {"source": source, "destination": destination}
     embedded |= {"bundle": bundle} if bundle is not None else {}
-    yield from _fields(EmbeddingJob, embedded, notes=_in_models(models, "bundle"))
+    production = {"bundle": f"left out: the model in production, of {models}"} if models else {}
+    yield from _fields(EmbeddingJob, embedded, notes=production)
     yield from _refresh(models)
     yield from ("", *_text("When the flows run, while `parquet2vec serve` does."), "[schedule]")
     yield from _fields(Schedule, {"timezone": job.timezone})
@@ -190,7 +191,9 @@ def _refresh(models: str | None) -> Iterator[str]:
 
 def _notes(found: Guesses, models: str | None) -> dict[str, str]:
     """What init knows of a field beside its description."""
-    notes = _in_models(models, "out")
+    notes = {}
+    if models is not None:
+        notes["out"] = "'model' beside this file when left out; a refresh has versions of its own"
     notes["key"] = (
         "guessed: its values differ in the rows that were looked at"
         if found.key
@@ -202,10 +205,6 @@ def _notes(found: Guesses, models: str | None) -> dict[str, str]:
     if found.unrepeated:
         notes["ignore"] = f"text that hardly repeats, perhaps: {_toml(list(found.unrepeated))}"
     return notes
-
-
-def _in_models(models: str | None, field: str) -> dict[str, str]:
-    return {field: f"left out: the promoted model of {models}"} if models is not None else {}
 
 
 def _columns(found: Guesses) -> Iterator[str]:

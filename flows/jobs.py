@@ -171,7 +171,7 @@ class InitJob(Config):
     bundle: LocationText | None = Field(
         default=None, description="One model, in this folder; there already or to be trained."
     )
-    models: LocalText | None = Field(
+    models: LocationText | None = Field(
         default=None,
         description="Folder of models that `refresh` renews; 'models' unless --bundle is given.",
     )

@@ -11,14 +11,17 @@ import os
 import signal
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self, TypeAlias
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
@@ -30,12 +33,22 @@ from flows.console import two_columns
 from flows.deploy import deployments
 from flows.project import Project
 from flows.server import HANDED_ON, explaining_refusals, require_answer, warn_if_open
-from flows.zombies import HEARTBEAT_SECONDS, at_work, end_orphans, send_back, skip_missed, watch
+from flows.zombies import (
+    HEARTBEAT_SECONDS,
+    MOST_STARTS,
+    at_work,
+    end_orphans,
+    send_back,
+    skip_missed,
+    watch,
+)
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 
 _Poll: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
+_ProposeCrashed: TypeAlias = Callable[..., Coroutine[Any, Any, State[Any] | None]]
 _SECONDS_TO_ASK = 20.0
+_PAUSE = timedelta(seconds=30)
 _PROCESS = "process"
 
 
@@ -181,7 +194,31 @@ class ServingRunner(Runner):
         if observer is not None:
             look = staying(observer._check_for_cancelled_flow_runs)
             observer._check_for_cancelled_flow_runs = look  # type: ignore[method-assign]
+        proposer = self._state_proposer
+        crashed = self._starting_again(proposer.propose_crashed)
+        proposer.propose_crashed = crashed  # type: ignore[method-assign]
         return self
+
+    def _starting_again(self, give_up: _ProposeCrashed) -> _ProposeCrashed:
+        """What is proposed for a run whose process died: another start, at last `give_up`.
+
+        A process that starts while the server is away dies of it.
+        """
+        starts: Counter[UUID] = Counter()
+
+        async def propose(run: FlowRun, message: str) -> State[Any] | None:
+            starts[run.id] += 1
+            if self.stopping or starts[run.id] >= MOST_STARTS:
+                return await give_up(run, message)
+            try:
+                current = await self._client.read_flow_run(run.id)
+                if current.state is None or not current.state.is_final():
+                    await send_back(self._client, [current], why=message, after=_PAUSE)
+            except httpx.HTTPError:
+                return await give_up(run, message)
+            return None
+
+        return propose
 
     def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
         """Stop in the runner's own loop, where its connections live; a second signal is enough."""

@@ -94,7 +94,9 @@ async def at_work(client: PrefectClient, deployments: Collection[UUID]) -> list[
     return await client.read_flow_runs(flow_run_filter=_runs(deployments, _AT_WORK))
 
 
-async def send_back(client: PrefectClient, runs: Iterable[FlowRun], *, why: str) -> list[FlowRun]:
+async def send_back(
+    client: PrefectClient, runs: Iterable[FlowRun], *, why: str, after: timedelta = timedelta()
+) -> list[FlowRun]:
     """Let `runs` start again where they can, otherwise end them; the runs that start again."""
     again = []
     for run in runs:
@@ -107,7 +109,7 @@ async def send_back(client: PrefectClient, runs: Iterable[FlowRun], *, why: str)
             await client.set_flow_run_state(run.id, Crashed(message=told), force=True)
         else:
             retry: State[Any] = AwaitingRetry(
-                message=f"{why}; it goes on", scheduled_time=now("UTC")
+                message=f"{why}; it goes on", scheduled_time=now("UTC") + after
             )
             await client.set_flow_run_state(run.id, retry, force=True)
             again.append(run)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -328,13 +328,7 @@ def test_a_killed_serve_and_its_runs_are_found_by_the_next_one(
 
 def test_runs_that_were_missed_are_made_up_for_once(project: Project) -> None:
     project.serving.stop()
-    deployment = project.deployment()["id"]
-    for minute in range(4):
-        due = f"2026-01-01T00:0{minute}:00Z"
-        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
-        made = project.server.ask(f"/deployments/{deployment}/create_flow_run", {"state": state})
-        # What the scheduler makes says so; over the API only its own runs can.
-        as_scheduled(project.server, made["id"])
+    as_scheduled(project.server, [project.run_now() for _ in range(4)])
     project.serve()
     names = project.wait(
         "the last one's end",
@@ -347,14 +341,15 @@ def test_runs_that_were_missed_are_made_up_for_once(project: Project) -> None:
     assert names == ["Completed", "Missed", "Missed", "Missed"]
 
 
-def as_scheduled(server: PrefectServer, run: str) -> None:
-    """Mark `run` as one that the server's scheduler has made."""
+def as_scheduled(server: PrefectServer, runs: list[str]) -> None:
+    """Mark `runs` as made by the server's scheduler, which its API leaves to the scheduler."""
     import sqlite3
 
     database = Path(server.env["PREFECT_HOME"]) / "prefect.db"
-    with sqlite3.connect(database, timeout=30) as connection:
-        connection.execute("UPDATE flow_run SET auto_scheduled = 1 WHERE id = ?", (run,))
-    connection.close()
+    with closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+        for run in runs:
+            done = connection.execute("UPDATE flow_run SET auto_scheduled = 1 WHERE id = ?", (run,))
+            assert done.rowcount == 1
 
 
 def test_a_server_that_restarts_loses_nothing(project: Project, source: Path) -> None:

@@ -16,14 +16,14 @@ import yaml
 from prefect import settings
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Cancelling, Completed, Pending, Running, Scheduled
+from prefect.states import Cancelled, Cancelling, Completed, Failed, Pending, Running, Scheduled
 
 from flows import overlap, scheduled, zombies
 from flows.deploy import deployments
 from flows.project import load_project
 from flows.schedule import FlowSchedule, RunPolicy
 from flows.server import require_answer
-from flows.serving import environment, serve_project, staying
+from flows.serving import MOST_STARTS, ServingRunner, environment, serve_project, staying
 from pipeline.config import Config, EmbeddingJob, parse
 from pipeline.errors import ConfigError, DataError, LockedError, ServerError
 
@@ -284,6 +284,9 @@ class FakeClient:
         assert force
         self.states[run] = state
 
+    async def read_flow_run(self, run: UUID) -> FlowRun:
+        return self.runs[run]
+
     def names(self) -> dict[UUID, str]:
         return {run: state.name for run, state in self.states.items()}
 
@@ -390,6 +393,47 @@ def test_a_server_that_is_away_is_told_once_and_so_is_its_return() -> None:
 def test_what_waiting_does_not_mend_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)):
         done(staying(answering(error))())  # type: ignore[arg-type]
+
+
+def serving_runner(known: FlowRun) -> tuple[ServingRunner, FakeClient]:
+    runner, client = ServingRunner(pause_on_shutdown=False), FakeClient(known)
+    runner._client = client  # type: ignore[assignment]
+    return runner, client
+
+
+def test_a_run_whose_process_died_starts_again_twice_and_then_is_given_up() -> None:
+    run = run_at(0)
+    runner, client = serving_runner(run)
+    given_up: list[str] = []
+
+    async def give_up(_run: FlowRun, message: str) -> None:
+        given_up.append(message)
+
+    crashed = runner._starting_again(give_up)
+    for start in range(MOST_STARTS):
+        done(crashed(run, "exit code 1"))
+        assert len(given_up) == (start == MOST_STARTS - 1)
+    assert client.names() == {run.id: "AwaitingRetry"}
+
+
+@pytest.mark.parametrize("ended", [Completed(), Cancelled(), Failed()], ids=str)
+def test_a_run_that_ended_before_its_process_died_stays_ended(ended: Any) -> None:
+    run = run_at(0, state=ended)
+    runner, client = serving_runner(run)
+    done(runner._starting_again(lambda *_: pytest.fail("gave up"))(run, "exit code 1"))
+    assert client.states == {}
+
+
+def test_a_serve_that_stops_starts_nothing_again() -> None:
+    run, given_up = run_at(0), []
+    runner, client = serving_runner(run)
+    runner.stopping = True
+
+    async def give_up(_run: FlowRun, message: str) -> None:
+        given_up.append(message)
+
+    done(runner._starting_again(give_up)(run, "SIGTERM"))
+    assert (given_up, client.states) == (["SIGTERM"], {})
 
 
 # ---------------------------------------------------------------- recipes
