@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from pipeline.bundle import Bundle, Manifest
 from pipeline.encoder import Encoder, Scorer
-from pipeline.profile import FORMAT, MOST_BLOCKS, Counted, TrainingProfile
-from pipeline.profiling import Sample, gauge_of, places_of, things_of
+from pipeline.profile import MOST_BLOCKS
+from pipeline.profiling import Sample, places_of, profile_of, things_of
 from training.blocks import BLOCK, SEEN
 
 if TYPE_CHECKING:
@@ -39,22 +39,13 @@ def profile(manifest: Manifest, files: Mapping[str, bytes], checkpoint: Checkpoi
         bundle = Bundle.write(Path(folder) / "bundle", manifest=manifest, files=dict(files))
         encoder, scorer = Encoder(bundle), Scorer(bundle)
     samples = [_sample(rows, encoder, scorer) for rows in _blocks(checkpoint)]
-    columns = zip(*(sample.values() for sample in samples), strict=True)
-    things = things_of(manifest.feature_schema, dim=manifest.dim, scored=True)
     labels = {
         category.column: (*_SPECIAL, *map(str, category.kept))
         for category in checkpoint.prologue.categories.columns
     }
-    gauges = tuple(
-        gauge_of(thing, np.concatenate(parts), labels.get(thing.column, ()))
-        for thing, parts in zip(things, columns, strict=True)
-    )
-    blocks = tuple(one.block(gauges, source=f"block {i}") for i, one in enumerate(samples))
+    things = things_of(manifest.feature_schema, dim=manifest.dim, scored=True)
     rows = int(checkpoint.training_data["rows"])
-    training = Counted(rows=rows, blocks=blocks)
-    return TrainingProfile(
-        format=FORMAT, gauges=gauges, dim=manifest.dim, training=training
-    ).to_bytes()
+    return profile_of(samples, things, labels=labels, rows=rows).to_bytes()
 
 
 def _sample(rows: _Rows, encoder: Encoder, scorer: Scorer) -> Sample:

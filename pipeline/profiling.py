@@ -6,16 +6,27 @@ threads, so that a run that was killed and goes on counts what an undisturbed on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.encoder import Inputs
+from pipeline.feed import NULL_INT
 from pipeline.gauging import Values, count, edges_of, frequent_codes, means, norms
 from pipeline.keys import mix
-from pipeline.profile import MOST_BLOCKS, Block, Gauge, GaugeKind, Latents, rounded
+from pipeline.profile import (
+    FORMAT,
+    MOST_BLOCKS,
+    Block,
+    Counted,
+    Gauge,
+    GaugeKind,
+    Latents,
+    TrainingProfile,
+    rounded,
+)
 from pipeline.schema import FeatureSchema
 
 # Of a shard and of a run: enough to tell shares a percentage point apart.
@@ -156,7 +167,29 @@ class Sample:
         )
 
 
-def gauge_of(thing: Thing, values: Values, labels: Sequence[str] = ()) -> Gauge:
+def profile_of(
+    samples: Sequence[Sample],
+    things: Sequence[Thing],
+    *,
+    labels: Mapping[str, Sequence[str]],
+    rows: int,
+) -> TrainingProfile:
+    """The gauges of a training table of `rows` rows, and its counts, from `samples` of its blocks.
+
+    `things` are what the samples hold; `labels` of the codes of a category by its column.
+    """
+    columns = zip(*(sample.values() for sample in samples), strict=True)
+    gauges = tuple(
+        _gauge(thing, np.concatenate(parts), labels.get(thing.column, ()))
+        for thing, parts in zip(things, columns, strict=True)
+    )
+    blocks = tuple(one.block(gauges, source=f"block {i}") for i, one in enumerate(samples))
+    dim = sum(thing.kind == "latent" for thing in things)
+    counted = Counted(rows=rows, blocks=blocks)
+    return TrainingProfile(format=FORMAT, gauges=gauges, dim=dim, training=counted)
+
+
+def _gauge(thing: Thing, values: Values, labels: Sequence[str]) -> Gauge:
     """The gauge of a thing whose reference values are `values`; `labels` of codes by code."""
     if thing.kind == "category":
         codes = frequent_codes(values)
@@ -164,6 +197,6 @@ def gauge_of(thing: Thing, values: Values, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(**thing._asdict(), codes=codes, labels=shown)
     edges = edges_of(values)
     if thing.kind == "timestamp":
-        known = values[values != np.iinfo(np.int64).min]
+        known = values[values != NULL_INT]
         edges = (float(known.min()),) if len(known) else ()
     return Gauge(**thing._asdict(), edges=edges)
