@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -10,8 +11,9 @@ from pipeline.aliases import resolved
 from pipeline.bundle import MANIFEST, Bundle, FileRecord
 from pipeline.config import Config
 from pipeline.destinations import open_destination
+from pipeline.errors import ConfigError
 from pipeline.files import holds
-from pipeline.publishing import MARK, Destination
+from pipeline.publishing import MARK, Destination, Made
 from pipeline.schema import infer
 from pipeline.shards import read_batches
 from pipeline.source import Source, open_source
@@ -75,6 +77,7 @@ class VersionFacts(Config):
     parts: int
     bytes: int
     model: str
+    made: Made | None = Field(description="By whom, in how many seconds, and what of it was new.")
 
 
 class DestinationFacts(Config):
@@ -87,6 +90,7 @@ class DestinationFacts(Config):
     source: str | None
     versions: tuple[VersionFacts, ...]
     damaged: tuple[str, ...] = Field(description="Versions whose manifest cannot be read.")
+    page: str | None = Field(default=None, description="The page of its history, where asked for.")
 
 
 Facts = SourceFacts | BundleFacts | DestinationFacts
@@ -104,6 +108,25 @@ def inspect(path: str) -> Facts:
     if holds(path, MARK):
         return _destination(open_destination(path))
     return _source(open_source(path))
+
+
+def write_page(facts: Facts, path: Path) -> Facts:
+    """Write the page of a destination's history to the file `path`; the facts with that path.
+
+    Raises:
+        ConfigError: if it is no destination, or `path` lies inside it.
+        PublishError: if the page cannot be written.
+    """
+    if isinstance(facts, BundleFacts):
+        report = f"its report is {facts.report}" if facts.report else "evaluate writes its report"
+        raise ConfigError(f"--html needs a destination, found the bundle {facts.path}; {report}")
+    if isinstance(facts, SourceFacts):
+        raise ConfigError(f"--html needs a destination, found the source {facts.path}; embed it")
+    from flows.history import read
+    from flows.history_page import write_history
+
+    write_history(path, read(open_destination(facts.path)))
+    return facts.model_copy(update={"page": str(path)})
 
 
 def _source(source: Source) -> SourceFacts:
@@ -176,6 +199,7 @@ def _destination(destination: Destination) -> DestinationFacts:
                 parts=len(manifest.files),
                 bytes=sum(part.bytes for part in manifest.files),
                 model=manifest.model,
+                made=manifest.made,
             )
             for manifest in manifests
         ),

@@ -78,7 +78,9 @@ def _destination_text(facts: DestinationFacts) -> str:
     ]
     if facts.damaged:
         lines.append(("damaged", f"{', '.join(facts.damaged)}; `parquet2vec gc` deletes them"))
-    heads = ("", "version", "rows", "parts", "size", "model", "published")
+    if facts.page:
+        lines.append(("page", facts.page))
+    heads = ("", "version", "rows", "parts", "size", "model", "published", "by")
     versions = [
         (
             "*" if version.current else "",
@@ -88,6 +90,7 @@ def _destination_text(facts: DestinationFacts) -> str:
             _megabytes(version.bytes),
             version.model[:12],
             version.published[:19],
+            version.made.by if version.made else "",
         )
         for version in facts.versions[:_VERSIONS_SHOWN]
     ]

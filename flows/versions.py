@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,10 +23,21 @@ Run = Annotated[
 ]
 
 
-@versions_app.command(epilog=examples("inspect features", "inspect model", "inspect embeddings"))
+@versions_app.command(
+    epilog=examples(
+        "inspect features",
+        "inspect model",
+        "inspect embeddings",
+        "inspect embeddings --html history.html",
+    )
+)
 def inspect(
     path: Annotated[str, typer.Argument(metavar="PATH", help="What to look at.")],
     *,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a destination's history as a page."),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -34,6 +46,8 @@ def inspect(
         from flows import inspection, screenful
 
         result = inspection.inspect(path)
+        if html is not None:
+            result = inspection.write_page(result, html)
         report(result, screenful.text(result))
 
 

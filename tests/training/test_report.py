@@ -12,6 +12,7 @@ import pytest
 from pipeline.bundle import FORMAT, Bundle, Manifest
 from pipeline.schema import Column, FeatureSchema
 from training.report import write_report
+from training.report.page import POLICY
 from training.results import (
     ColumnError,
     Encoding,
@@ -318,7 +319,8 @@ addEventListener("load", () => {
 @pytest.mark.parametrize("width", [1400, 600])
 def test_a_browser_shows_all_of_it_and_loads_nothing(bundle, tmp_path, width):
     path = write_report(bundle.path, make_evaluation(points=300))
-    path.write_text(path.read_text().replace("</body>", f"{PROBE}</body>"))
+    page = path.read_text().replace(POLICY, "")
+    path.write_text(page.replace("</body>", f"{PROBE}</body>"))
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
                "--no-first-run", "--disable-background-networking", "--disable-component-update",
                "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
