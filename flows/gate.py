@@ -1,22 +1,24 @@
 """The gate before production: what a candidate must pass, beside the model that it would replace.
 
 A model is intact and carries the figures of its export; it is not worse than the current one on
-rows that neither has seen; its code is as alive.
+rows that neither has seen; its code is as alive; the table it learnt from is like what is embedded.
 """
 
 from __future__ import annotations
 
 from flows.results import Check, Promotion
 from pipeline.bundle import Bundle
-from pipeline.errors import BundleError, DataError, SchemaError
+from pipeline.errors import BundleError, DataError, DestinationError, SchemaError
 from pipeline.progress import Progress
 from pipeline.source import open_source
+from pipeline.suitability import farther, newest_profile
 from training.contest import Contest, contest
 from training.results import LatentHealth
 
 # Beyond what one table of test rows and the next may differ by.
 _ACTIVE_SHARE_LOST = 0.1
 _MERGED_SHARE_GAINED = 0.01
+_SHOWN = 3
 _FIGURES = ("torch", "reference", "steady", "latents")
 
 
@@ -27,9 +29,10 @@ def decide(
     source: str,
     label: str | None,
     margin: float,
+    destination: str | None = None,
     progress: Progress,
 ) -> Promotion:
-    """Whether the bundle `candidate` may take the place of `current`.
+    """Whether the bundle `candidate` may take the place of `current`, and embed to `destination`.
 
     Raises:
         SchemaError: if the table is no longer as it was when the candidate learnt from it.
@@ -43,7 +46,9 @@ def decide(
     if current == candidate:
         told = "it is in production already: job and table are unchanged"
         return _promoted(candidate, told, (intact,))
-    contract = Bundle.open(candidate).manifest.feature_schema
+    opened = Bundle.open(candidate)
+    contract = opened.manifest.feature_schema
+    suited = check_drift(opened, destination) if destination else ()
     open_source(source).check(contract, roles=("feature", "condition"))
     try:
         found = contest(candidate, current, source, label, progress=progress)
@@ -52,7 +57,7 @@ def decide(
         return _promoted(candidate, told, (intact,))
     except DataError as error:
         return _refused(candidate, current, (Check(name="score", passed=False, found=str(error)),))
-    return judge(found, intact, candidate=candidate, current=current, margin=margin)
+    return judge(found, intact, *suited, candidate=candidate, current=current, margin=margin)
 
 
 def judge(
@@ -116,6 +121,30 @@ def check_latents(found: Contest) -> tuple[Check, ...]:
         f"against {_alive(theirs)} and {theirs.merged_rows:,} of the current model"
     )
     return (Check(name="latents", passed=passed, found=told),)
+
+
+def check_drift(candidate: Bundle, destination: str) -> tuple[Check, ...]:
+    """Its table is no farther from what was embedded last than that of the model which did it."""
+    try:
+        run = newest_profile(destination)
+        found = None if run is None else farther(candidate, run)
+    except (DestinationError, BundleError) as error:
+        return (Check(name="drift", passed=True, found=f"drift was not compared: {error}"),)
+    if found is None:
+        return ()
+    if not found:
+        told = "its table is no farther from the rows embedded last than the current model's"
+        return (Check(name="drift", passed=True, found=told),)
+    columns = ", ".join(
+        f"{one.column} ({one.measure} {one.candidate:.3g}, {one.current:.3g} of the current model)"
+        for one in found[:_SHOWN]
+    )
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    told = (
+        f"its table is farther from the rows embedded last than the current model's in {columns}"
+        f"{more}; see whether the table it learnt from is whole"
+    )
+    return (Check(name="drift", passed=False, found=told),)
 
 
 def _active_share(health: LatentHealth) -> float:

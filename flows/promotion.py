@@ -64,7 +64,8 @@ def promote(job: PromotionJob, *, by_hand: bool, progress: Progress) -> Promotio
         source, label = _compared_on(registry, version, job)
         decision = decide(
             registry.location(version), current,
-            source=source, label=label, margin=job.margin, progress=progress,
+            source=source, label=label, margin=job.margin, destination=job.destination,
+            progress=progress,
         )  # fmt: skip
         unmoved = seen is not None and seen.run_id == version and not seen.pinned
         if not decision.promoted or unmoved:

@@ -1,16 +1,19 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.gate import check_intact, check_latents, decide, judge
+from flows.gate import check_drift, check_intact, check_latents, decide, judge
 from flows.jobs import PromotionJob, RefreshJob
 from flows.project import refresh_job
 from flows.promotion import candidate_version, promote
 from flows.registration import add, roll_back, unpin
 from flows.results import Check, Promotion
+from pipeline import embed
 from pipeline.bundle import Bundle
+from pipeline.config import EmbeddingJob
 from pipeline.errors import BundleError, ConfigError, DataError, SchemaError
 from pipeline.progress import Silent
 from pipeline.publishing import Pointer
@@ -190,6 +193,61 @@ def test_a_candidate_without_the_figures_of_the_export_gate_is_refused(
     found = check_intact(str(ungated.path))
     assert not found.passed
     assert "no figures of torch, reference, steady, latents" in found.found
+
+
+@pytest.fixture
+def embedded(bundle: Path, source: Path, tmp_path: Path) -> Path:
+    """A destination that the session's bundle has embedded its own table to."""
+    to = tmp_path / "vectors"
+    embed(EmbeddingJob(bundle=str(bundle), source=str(source), destination=str(to)))
+    return to
+
+
+def with_broken_join(bundle: Path, to: Path) -> Bundle:
+    """The bundle as if it had learnt from a table where most of `delay` is null."""
+    known = Bundle.open(bundle)
+    files = {name: known.read(name) for name in known.manifest.files}
+    profile = json.loads(files["profile.json"])
+    (place,) = [i for i, gauge in enumerate(profile["gauges"]) if gauge["name"] == "delay"]
+    for block in profile["training"]["blocks"]:
+        nulls, *rest = block["counts"][place]
+        kept = [count // 5 for count in rest]
+        block["counts"][place] = [nulls + sum(rest) - sum(kept), *kept]
+    files["profile.json"] = json.dumps(profile).encode()
+    return Bundle.write(to, manifest=known.manifest, files=files)
+
+
+def test_a_candidate_of_a_table_with_a_broken_join_is_refused(
+    deciding: Decide, bundle: Path, embedded: Path, tmp_path: Path
+) -> None:
+    broken = with_broken_join(bundle, tmp_path / "broken")
+    decision = deciding(str(bundle), candidate=str(broken.path), destination=str(embedded))
+    assert not decision.promoted
+    assert "its table is farther from the rows embedded last" in decision.reason
+    assert "in delay (" in decision.reason
+
+
+def test_a_candidate_of_a_table_like_the_last_suits_the_destination(
+    deciding: Decide, bundle: Path, embedded: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "twin").symlink_to(bundle)
+    decision = deciding(str(tmp_path / "twin"), destination=str(embedded))
+    assert [check.name for check in decision.checks] == ["intact", "drift", "score", "latents"]
+    assert decision.promoted
+
+
+def test_a_destination_whose_profile_is_damaged_stops_no_promotion(
+    bundle: Path, embedded: Path
+) -> None:
+    (profile,) = (embedded / "versions").glob("*/_profile.json")
+    profile.write_bytes(b"{}")
+    (found,) = check_drift(Bundle.open(bundle), str(embedded))
+    assert found.passed
+    assert "drift was not compared" in found.found
+
+
+def test_a_destination_that_is_not_there_yet_tells_nothing(bundle: Path, tmp_path: Path) -> None:
+    assert check_drift(Bundle.open(bundle), str(tmp_path / "nowhere")) == ()
 
 
 @pytest.fixture
