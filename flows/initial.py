@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from flows.console import two_columns
 from flows.inspection import SAMPLED_ROWS
-from flows.jobs import InitJob, RefreshSettings
+from flows.jobs import InitJob, MonitorSettings, PublishSettings, RefreshSettings
 from flows.project import load_project
 from flows.runners import FlowSettings
 from flows.schedule import FlowSchedule, Schedule
@@ -150,6 +150,9 @@ def _lines(job: InitJob, found: Guesses) -> Iterator[str]:
     production = {"bundle": f"left out: the model in production, of {models}"} if models else {}
     yield from _fields(EmbeddingJob, embedded, notes=production)
     yield from _refresh(models)
+    yield from ("", *_text("Drift: looked for after each scheduled embedding."), "[monitor]")
+    yield from _fields(MonitorSettings, {})
+    yield from _publish()
     yield from ("", *_text("When the flows run, while `parquet2vec serve` does."), "[schedule]")
     yield from _fields(Schedule, {"timezone": job.timezone})
     yield from ("", *_text("Embed: only new and changed files are computed."), "[schedule.embed]")
@@ -172,6 +175,15 @@ def weekly(daily: str) -> str:
     """
     match = _DAILY.fullmatch(daily)
     return f"{match[1]} {(int(match[2]) + 2) % 24} * * 0" if match else "0 5 * * 0"
+
+
+def _publish() -> Iterator[str]:
+    """A table that cannot stand as it is, for it asks for a feature store."""
+    yield ""
+    yield from _text("A feature store that is told of each new version; take the # away to use it.")
+    yield "#   [publish]"
+    for line in _fields(PublishSettings, {"feast": "feature_repo"}):
+        yield f"#   {line}"
 
 
 def _seldom_needed() -> Iterator[str]:

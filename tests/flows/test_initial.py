@@ -13,8 +13,8 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from flows.initial import initialise
-from flows.jobs import InitJob, RefreshSettings
-from flows.project import load_project
+from flows.jobs import InitJob, MonitorSettings, PublishSettings, RefreshSettings
+from flows.project import Project, load_project
 from flows.runners import FlowSettings
 from flows.schedule import FlowSchedule, Schedule
 from pipeline.config import EmbeddingJob
@@ -53,6 +53,7 @@ TABLES: dict[str, Any] = {
     "train.network": NetworkConfig,
     "embed": EmbeddingJob,
     "refresh": RefreshSettings,
+    "monitor": MonitorSettings,
     "schedule": Schedule,
     "schedule.embed": FlowSchedule,
     "schedule.refresh": FlowSchedule,
@@ -74,6 +75,24 @@ def test_every_table_and_every_field_is_there_and_explained(table: str) -> None:
     for name, field in plain(TABLES[table].model_fields):
         assert re.search(rf"^(# )?{name} =", part, flags=re.MULTILINE), name
         assert str(field.description).rstrip(".") in prose
+
+
+@pytest.mark.usefixtures("here")
+def test_a_feature_store_is_shown_and_left_to_the_reader() -> None:
+    text = written()
+    assert load_project("parquet2vec.toml").publish is None
+    said = re.sub(r"^#   (\[publish\]|feast = .*)$", r"\1", text, flags=re.MULTILINE)
+    Path("told.toml").write_text(said, encoding="utf-8")
+    assert load_project("told.toml").publish is not None
+    for name in PublishSettings.model_fields:
+        assert re.search(rf"^#   (# )?{name} =", text, flags=re.MULTILINE)
+
+
+@pytest.mark.usefixtures("here")
+def test_every_table_of_a_project_file_stands_in_it() -> None:
+    text = written()
+    for table in Project.model_fields:
+        assert re.search(rf"^(#   )?\[{table}\]$", text, flags=re.MULTILINE), table
 
 
 @pytest.mark.parametrize("asked", [{}, {"bundle": "model"}])
