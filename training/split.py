@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas.util
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -110,6 +109,8 @@ def hash_values(array: pa.Array) -> Hashes:
         whole = array.cast(pa.int64()).fill_null(NULL_INT).to_numpy(zero_copy_only=False)
         return mix(whole.view(np.uint64))
     text = array.cast(pa.large_string()).fill_null("").to_numpy(zero_copy_only=False)
+    import pandas.util  # late: a flow that only embeds comes by here
+
     hashed: Hashes = pandas.util.hash_array(text.astype(object))
     return hashed
 

@@ -16,6 +16,22 @@ def test_ten_thousand_shards_are_a_few_hundred_task_runs() -> None:
     assert [shard for batch in found for shard in batch] == list(range(10_000))
 
 
+def test_a_flow_over_ten_thousand_shards_submits_fewer_than_300_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    submitted: list[Any] = []
+
+    def submit(batch: Any) -> Any:
+        submitted.append(batch)
+        return SimpleNamespace(result=batch)
+
+    monkeypatch.setattr(batches, "embed_batch", SimpleNamespace(submit=submit))
+    shards: Any = range(10_000)
+    reports = batches.map_in_batches(lambda shard: shard, shards)  # type: ignore[arg-type,return-value]
+    assert list(reports) == list(shards)
+    assert len(submitted) == batches.MAX_BATCHES
+
+
 def test_batches_are_of_nearly_equal_length() -> None:
     lengths = {len(batch) for batch in batches.in_batches(range(1_000), at_most=256)}
     assert lengths == {3, 4}
@@ -86,10 +102,11 @@ def test_a_worker_with_other_versions_is_refused() -> None:
         batches.run_batch(lambda shard: shard, [], wanted)  # type: ignore[arg-type,return-value]
 
 
-def test_a_worker_loads_nothing_that_training_needs() -> None:
+def test_a_flow_that_embeds_loads_nothing_that_training_needs() -> None:
     script = (
-        "import sys, flows.embed\n"
-        "print([n for n in ('torch', 'sklearn', 'pandas', 'training') if n in sys.modules])"
+        "import sys, flows.runs, flows.scheduled\n"
+        "heavy = ('torch', 'sklearn', 'pandas', 'matplotlib', 'training.fit')\n"
+        "print([n for n in heavy if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
