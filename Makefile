@@ -12,6 +12,7 @@ STAMP   := $(VENV)/installed
 PEERS   := .venv-peers
 TRAINERS := .venv-trainers
 TOOLS   := .venv-tools
+SITE    := .venv-site
 PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= 2
 
@@ -30,7 +31,7 @@ export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
 export PYTHONSAFEPATH := 1
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test chaos check format peers trainers bench lock sbom audit web clean
+.PHONY: help install demo example test chaos check format docs pages peers trainers bench lock sbom audit web clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -52,6 +53,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## New York flights, end to end, with the report, in build/demo
 	$(BIN)/parquet2vec demo --out build/demo
 
+example: $(STAMP)  ## one of the projects in examples: NAME=aircraft, digits or events, in build/examples
+	@test -f examples/$(NAME)/run.py || { echo "say which: make example NAME=aircraft, NAME=digits or NAME=events" >&2; exit 2; }
+	@rm -rf build/examples/$(NAME)
+	MPLBACKEND=Agg $(BIN)/python examples/$(NAME)/run.py build/examples/$(NAME)
+
 test: $(STAMP)  ## the tests, without those marked slow or chaos
 	$(BIN)/pytest -n $(WORKERS) -m "not slow and not chaos"
 
@@ -70,6 +76,22 @@ check: $(STAMP)  ## ruff, mypy --strict, import contracts, doctests
 format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Strict: a link or an anchor that leads to nothing fails. Nothing in the pages comes from a network.
+# The script imports its neighbour, so the safe path is off.
+docs: export PYTHONSAFEPATH :=
+docs: $(SITE)/installed  ## the documentation as a site, in build/site/html
+	$(BIN)/python website/gather.py build/site
+	cd build/site && ../../$(SITE)/bin/zensical build --strict --clean
+
+$(SITE)/installed: website/requirements.lock | $(STAMP)
+	$(BIN)/python -m venv --clear $(SITE)
+	$(SITE)/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r $<
+	@$(SITE)/bin/python -m pip check
+	@touch $@
+
+pages: $(STAMP)  ## the code blocks and examples of the documentation that "make test" leaves out
+	$(BIN)/pytest -n $(WORKERS) -m slow tests/docs
 
 # Other engines live apart: what they pin does not fit beside our own lock.
 peers: $(PEERS)/installed  ## other engines to measure against; CLUSTER=1 adds Ray and Spark
@@ -113,6 +135,9 @@ lock: $(STAMP)  ## resolve pyproject.toml and write requirements.lock
 		{ echo "pip found a CUDA build of torch; let it find the CPU build (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL)" >&2; exit 1; }
 	@! grep -E '://| @ |^-' build/requirements.lock || { echo "the lock must name no host and no path" >&2; exit 1; }
 	sed -e '/^torch==/,/^    # via/d' -e '/^# WARNING/,$$d' build/requirements.lock > requirements.lock
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(LOCK_FLAGS) \
+		--output-file website/requirements.lock website/requirements.in
 
 # In an environment of their own: nothing of ours needs them.
 $(TOOLS)/installed: | $(STAMP)
@@ -140,6 +165,6 @@ tests/web/node_modules/.package-lock.json: tests/web/package.json tests/web/pack
 	@touch $@
 
 clean:  ## remove what make has made
-	rm -rf $(VENV) $(PEERS) $(TRAINERS) $(TOOLS) build dist tests/web/node_modules
+	rm -rf $(VENV) $(PEERS) $(TRAINERS) $(TOOLS) $(SITE) build dist tests/web/node_modules
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
