@@ -224,6 +224,8 @@ class ServingRunner(Runner):
         """Stop in the runner's own loop, where its connections live; a second signal is enough."""
         if self.stopping:
             os._exit(1)
+        if not self.started:
+            raise SystemExit  # nothing has begun, and there is no loop yet to stop in
         self.stopping = True
         _say("stopping; a second signal does not wait for the runs")
         self.execute_in_background(self._end)

@@ -436,6 +436,12 @@ def test_a_serve_that_stops_starts_nothing_again() -> None:
     assert (given_up, client.states) == (["SIGTERM"], {})
 
 
+def test_a_serve_that_is_stopped_before_it_began_just_ends() -> None:
+    with pytest.raises(SystemExit) as ended:
+        ServingRunner(pause_on_shutdown=False).handle_sigterm()
+    assert ended.value.code is None
+
+
 # ---------------------------------------------------------------- recipes
 
 
