@@ -1,14 +1,20 @@
-"""The definitions of a Feast repository for published vectors, as the text of a Python file.
+"""The definitions of a Feast repository for published vectors: a Python file, and its objects.
 
 Feast deletes from its registry what no file of the repository defines, so that the file must be
-there; and what the file defines is what `publish` registers: it is written once.
+there. It is not run to register what it defines: nothing of ours runs what it reads. The same
+objects are made beside it, and a test holds the two together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from feast import Entity as FeastEntity
+    from feast import FeatureView
 
 HEAD = '"""Written by `parquet2vec publish`, which replaces this file: change nothing here."""'
 
@@ -44,6 +50,47 @@ class Definition:
     def text(self) -> str:
         """The Python file."""
         return "\n".join([HEAD, "", *_IMPORTS, "", *self._lines(), ""])
+
+    def objects(self) -> tuple[list[FeastEntity], FeatureView]:
+        """The entities and the view that the file defines; not those that are known already."""
+        from feast import Entity as FeastEntity
+        from feast import FeatureView, Field, FileSource
+        from feast.data_format import ParquetFormat
+        from feast.types import Array, Float32
+        from feast.value_type import ValueType
+
+        entities = [
+            FeastEntity(
+                name=entity.name,
+                join_keys=[entity.column],
+                value_type=ValueType[entity.value_type],
+                tags={} if entity.known else dict(OURS),
+            )
+            for entity in self.entities
+        ]
+        schema = [
+            Field(name=feature.name, dtype=Float32)
+            if feature.length is None
+            else Field(name=feature.name, dtype=Array(Float32), vector_length=feature.length)
+            for feature in self.features
+        ]
+        source = FileSource(
+            name=self.name,
+            path=self.path,
+            timestamp_field=self.event_time,
+            file_format=ParquetFormat(),
+            tags=dict(OURS),
+        )
+        view = FeatureView(
+            name=self.name,
+            entities=entities,
+            ttl=timedelta(seconds=self.ttl_seconds),
+            schema=schema,
+            source=source,
+            tags=dict(self.tags),
+        )
+        pairs = zip(self.entities, entities, strict=True)
+        return [made for entity, made in pairs if not entity.known], view
 
     def _lines(self) -> Iterator[str]:
         own = [entity for entity in self.entities if not entity.known]

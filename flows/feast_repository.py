@@ -7,7 +7,6 @@ a file by its first line. Feast's registry has no lock, so that ours is held by 
 from __future__ import annotations
 
 import contextlib
-import runpy
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,11 +127,8 @@ class FeastRepository:
         if before != text:
             storage.write_file(path, text.encode())
         with _translated("register the feature view"):
-            from feast import Entity as FeastEntity
-            from feast import FeatureView
-
-            found = runpy.run_path(str(path)).values()
-            self.store.apply([one for one in found if isinstance(one, FeastEntity | FeatureView)])
+            entities, view = definition.objects()
+            self.store.apply([*entities, view])
 
     def empty(self, view: FeatureView) -> None:
         """Drop what the online store holds of `view`.

@@ -577,5 +577,13 @@ def test_what_stands_in_the_file_is_what_was_meant(tmp_path: Path) -> None:
     assert (view.batch_source.path, view.batch_source.timestamp_field) == (odd, odd)
     assert (view.tags, view.ttl) == ({"model": odd}, timedelta(seconds=1.5))
     assert view.entities == ["customer", odd]
-    assert found["entity_0"].join_key == odd + "2"
     assert "entity_1" not in found
+    assert ([found["entity_0"]], view) == definition.objects()
+
+
+def test_the_command_prints_one_document(shop: Shop, cli_here: Callable[..., Any]) -> None:
+    words = ["--feast", shop.repository, "--ttl", "30d", "--materialize", "--json"]
+    done = cli_here("publish", shop.vectors, *words)
+    assert done.code == 0, done.err
+    assert done.document["online_run"] == done.document["run_id"]
+    assert shop.store.get_feature_view("vectors").ttl == timedelta(days=30)
