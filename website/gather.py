@@ -18,7 +18,7 @@ import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 _LINK = re.compile(r"(?P<mark>!?)\[(?P<text>(?:`[^`]*`|[^\]`])*)\]\((?P<target>[^)\s]+)\)")
-_FENCE = re.compile(r"^ {0,3}```")
+_FENCE = re.compile(r"^ *```")
 
 # The order of the pages. A folder stands for its pages by name.
 NAVIGATION: dict[str, list[str]] = {
@@ -61,7 +61,7 @@ def gather(folder: Path) -> None:
     """Write the site's pages and its configuration into `folder`, which is emptied before.
 
     Raises:
-        SystemExit: naming every link that leads to nothing, and every page that no menu has.
+        ValueError: naming every link that leads to nothing, or every page that no menu has.
     """
     shutil.rmtree(folder, ignore_errors=True)
     pages = folder / "pages"
@@ -70,7 +70,7 @@ def gather(folder: Path) -> None:
         target = pages / place
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
-            text, broken = _relinked(path, place, found)
+            text, broken = relinked(path.read_text(encoding="utf-8"), path, place, found)
             problems += broken
             target.write_text(text, encoding="utf-8")
         else:
@@ -86,7 +86,7 @@ def gather(folder: Path) -> None:
     written = settings.replace(line, f"nav = {_navigation(places)}")
     (folder / "zensical.toml").write_text(written, encoding="utf-8")
     if problems:
-        sys.exit("links that lead to nothing:\n" + "\n".join(problems))
+        raise ValueError("links that lead to nothing:\n" + "\n".join(problems))
 
 
 def _navigation(places: list[str]) -> str:
@@ -106,12 +106,12 @@ def _navigation(places: list[str]) -> str:
         if chosen:
             sections.append(f"  {{ {json.dumps(title)} = {json.dumps(chosen)} }},")
     if left:
-        sys.exit(f"no section of NAVIGATION has {', '.join(left)}; add them")
+        raise ValueError(f"no section of NAVIGATION has {', '.join(left)}; add them")
     return "\n".join(["[", *sections, "]"])
 
 
-def _relinked(path: Path, place: str, found: dict[str, Path]) -> tuple[str, list[str]]:
-    """The page at `path` with links as they must be at `place`, and which of them are broken."""
+def relinked(text: str, path: Path, place: str, found: dict[str, Path]) -> tuple[str, list[str]]:
+    """`text` of the page at `path`, its links as they must be at `place`, and the broken ones."""
     places = {source: name for name, source in found.items()}
     problems: list[str] = []
 
@@ -128,11 +128,14 @@ def _relinked(path: Path, place: str, found: dict[str, Path]) -> tuple[str, list
         return link["text"]  # of the repository, but not of the site
 
     lines, is_code = [], False
-    for line in path.read_text(encoding="utf-8").split("\n"):
+    for line in text.split("\n"):
         is_code ^= bool(_FENCE.match(line))
         lines.append(line if is_code else _LINK.sub(replaced, line))
     return "\n".join(lines), problems
 
 
 if __name__ == "__main__":
-    gather(Path(sys.argv[1]))
+    try:
+        gather(Path(sys.argv[1]))
+    except ValueError as error:
+        sys.exit(str(error))

@@ -126,7 +126,7 @@ def newest(folder: Path) -> tuple[list[str], list[str], list[str], np.ndarray]:
         order by aircraft
     """
     with duckdb.connect() as connection:
-        found = connection.execute(query).to_arrow_table()
+        found = connection.sql(query).to_arrow_table()
     names, makers, engines = (found[name].to_pylist() for name in ("aircraft", "maker", "engine"))
     return names, makers, engines, np.stack(found["embedding"].to_numpy())
 
