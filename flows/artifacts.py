@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
@@ -18,13 +19,19 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from flows.progress import Tally
+from flows.redaction import without_secrets
 from flows.results import Promotion, PublishResult, TrainingResult, current_of
+from pipeline.destinations import open_destination
 from pipeline.drift import DriftReport
 from pipeline.drift_picture import told, verdict, worst
+from pipeline.errors import printable
 from pipeline.job import JobReport
 from pipeline.monitoring import drift_picture
+from pipeline.publishing import PartReport
 
 SECONDS_BETWEEN_UPDATES = 5.0
+MOST_PARTS = 200
+MOST_NAMES = 20
 
 
 class RunProgress:
@@ -93,12 +100,47 @@ def show_training(result: TrainingResult) -> None:
 
 
 def show_embedding(result: JobReport) -> None:
-    """A table of what was published."""
+    """A table of what was published, and one of its parts."""
+    told = result.model_dump(mode="json")
+    for name, value in told.items():
+        # Ten thousand names would make a page that no browser opens.
+        if isinstance(value, list) and len(value) > MOST_NAMES:
+            told[name] = [*value[:MOST_NAMES], f"and {len(value) - MOST_NAMES:,} more"]
     create_table_artifact(
-        table=[result.model_dump(mode="json")],
-        key="parquet2vec-embedding",
-        description=current_of(result.destination),
+        table=[told], key="parquet2vec-embedding", description=current_of(result.destination)
     )
+    manifest = open_destination(result.destination).manifest(result.run_id)
+    create_table_artifact(
+        table=parts_table(manifest.files),
+        key="parquet2vec-parts",
+        description=f"{len(manifest.files):,} parts of version {manifest.run_id}",
+    )
+
+
+def parts_table(parts: Sequence[PartReport]) -> list[dict[str, Any]]:
+    """A row for each part, and one for all those beyond `MOST_PARTS`."""
+    shown = [
+        {
+            "part": part.name,
+            "source": printable(without_secrets(part.source)),
+            "row groups": len(part.row_groups),
+            "rows": part.rows,
+            "MB": round(part.bytes / 1e6, 2),
+        }
+        for part in parts[:MOST_PARTS]
+    ]
+    rest = parts[MOST_PARTS:]
+    if rest:
+        shown.append(
+            {
+                "part": f"and {len(rest):,} more",
+                "source": "",
+                "row groups": sum(len(part.row_groups) for part in rest),
+                "rows": sum(part.rows for part in rest),
+                "MB": round(sum(part.bytes for part in rest) / 1e6, 2),
+            }
+        )
+    return shown
 
 
 def show_drift(report: DriftReport) -> None:

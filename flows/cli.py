@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows import logs
 from flows.console import AsJson, Commands, Debug, examples, reporting
 from flows.jobs import ComparedGenerationJob, EvaluationJob
 from flows.models import models_app
@@ -91,8 +92,17 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_format: Annotated[
+        logs.LogFormat,
+        typer.Option(
+            "--log-format",
+            envvar=logs.LOG_FORMAT,
+            help="What goes to standard error: words, or one JSON object a line.",
+        ),
+    ] = "text",
 ) -> None:
     """Turn Parquet tables into small dense vectors."""
+    logs.set_up(log_format)
 
 
 @app.command(epilog=examples("demo", "demo --out /tmp/flights"))

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from flows import logs
 from flows.redaction import inert, without_secrets
 from pipeline.config import Config
 from pipeline.errors import Parquet2VecError, printable
@@ -70,16 +71,18 @@ def reporting(*, as_json: bool, debug: bool, resumes: bool = False) -> Iterator[
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, typer.Exit | typer.BadParameter):
             raise
-        if debug:
-            told = "".join(traceback.format_exception(error))
-            print(inert(without_secrets(told)), file=sys.stderr, end="")
         if as_json:
             print(
                 json.dumps({"error": _document(error, resumes=resumes)}, indent=2),
                 file=out,
                 flush=True,
             )
-        print(f"parquet2vec: {_message(error, resumes=resumes)}", file=sys.stderr, flush=True)
+        logs.say_failed(
+            error,
+            _message(error, resumes=resumes),
+            exit_code=exit_code(error),
+            traceback="".join(traceback.format_exception(error)) if debug else None,
+        )
         raise typer.Exit(exit_code(error)) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows import tasks
 from flows.artifacts import RunProgress, show_embedding, show_publication
@@ -23,7 +24,7 @@ from pipeline.job import embed as run
 )
 def embed(job: EmbeddingJob, publish: PublishSettings | None = None) -> JobReport:
     """Publish the vectors of a table; make them known to a feature store, if one is named."""
-    result = run(job, progress=RunProgress(), map_shards=map_in_batches)
+    result = run(job, progress=RunProgress(), map_shards=map_in_batches, flow_run=flow_run.get_id())
     show_embedding(result)
     if publish is not None:
         known = tasks.publish(PublishJob(**dict(publish), destination=job.destination))

@@ -9,7 +9,6 @@ from flows.history import Entry, History
 from flows.history_charts import drift_chart, rows_chart, seconds_chart, work_chart
 from flows.history_tables import tables
 from flows.wording import marked_up, moment, shortened, signed, span
-from pipeline import storage
 from pipeline.errors import ConfigError, PublishError
 from training.report.page import FIGURE, PAGE, STYLE, TILE
 
@@ -46,9 +45,12 @@ def write_history(path: Path, history: History) -> None:
     """
     if "://" not in history.path and path.resolve().is_relative_to(Path(history.path).resolve()):
         raise ConfigError(f"--html must be outside of {history.path}, found {path}; name another")
+    stage = path.with_name(f".{path.name}.tmp")
     try:
-        storage.write_file(path, html(history).encode())
+        stage.write_text(html(history), encoding="utf-8")
+        stage.replace(path)
     except OSError as error:
+        stage.unlink(missing_ok=True)
         raise PublishError(f"cannot write the page {path}: {error.strerror or error}") from None
 
 

@@ -21,7 +21,7 @@ _LONGEST = 160
 _STATES = {
     "readers": "readers see it",
     "pinned": "pinned",
-    "waiting": "not read: pinned before",
+    "waiting": "waits",
     "kept": "",
     "deleted": "",
 }
@@ -92,7 +92,7 @@ def _version_row(entry: Entry, before: Entry | None, models: Sequence[str]) -> R
         "" if made is None else f"{made.computed.parts:,} of {version.parts:,}",
         "" if made is None else span(made.seconds),
         _drift_cell(entry),
-        marked_up(shortened(made.by, 60)) if made is not None else "",
+        marked_up(shortened(made.by, 40)) if made is not None else "",
     )
     return entry.state, cells
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -9,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
+from flows import logs
+from pipeline.events import Fact, tell
 from pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,8 +23,14 @@ SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def console_progress(stream: TextIO | None = None) -> Iterator[Progress]:
-    """The progress that suits `stream` (standard error): a bar if it is a terminal, else lines."""
+    """The progress that suits `stream` (standard error): a bar if it is a terminal, else lines.
+
+    Where logs are JSON, it is told as events.
+    """
     stream = stream or sys.stderr
+    if logs.is_json():
+        yield Events()
+        return
     if not stream.isatty():
         yield Lines(stream)
         return
@@ -109,6 +118,44 @@ class Lines:
         if tally.done != tally.told:
             print(tally.text(), file=self._stream, flush=True)
         tally.told = tally.done
+
+
+class Events:
+    """A `Progress` that tells an event at the end of each task, and every few seconds before."""
+
+    def __init__(self, *, every_seconds: float = SECONDS_BETWEEN_LINES) -> None:
+        self._every_seconds = every_seconds
+        self._tallies: list[Tally] = []
+        self._next = 0.0
+
+    def start(self, what: str, total: int | None) -> None:
+        """Begin a task; its first event comes after the interval."""
+        self._tallies.append(Tally(what, total))
+        self._next = time.monotonic() + self._every_seconds
+
+    def advance(self, n: int, **figures: float) -> None:
+        """Count, and tell if the last event is old enough."""
+        if not self._tallies:
+            return
+        self._tallies[-1].advance(n, figures)
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + self._every_seconds
+            self._tell(self._tallies[-1])
+
+    def finish(self) -> None:
+        """Tell the task's end."""
+        if self._tallies:
+            self._tell(self._tallies.pop())
+
+    def _tell(self, tally: Tally) -> None:
+        if tally.done == tally.told:
+            return
+        tally.told = tally.done
+        speed = tally.figures.get("rows_per_second", tally.per_second)
+        facts: dict[str, Fact] = {**tally.figures, "rows_per_second": None}
+        facts |= {"done": tally.done, "total": tally.total, "per_second": round(speed, 1)}
+        known = {name: value for name, value in facts.items() if value is not None}
+        tell("progress", level=logging.INFO, what=tally.what, **known)
 
 
 class Bar:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import TaskRunner
 
+from flows import logs
 from flows.embed import embed
 from flows.jobs import DriftJob, PublishSettings, RefreshJob
 from flows.monitor import monitor
@@ -101,6 +102,7 @@ def prepare_logs() -> None:
         for rule in (_without_traceback, clean_record):
             if rule not in logger.filters:
                 logger.addFilter(rule)
+    logs.prepare()
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
+import logging
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from urllib.parse import urlsplit
 
+from flows import logs
 from pipeline.errors import ConfigError, ServerError
+from pipeline.events import LOGGER
 
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -24,14 +26,20 @@ _DEFAULTS = {
     "PREFECT_CLIENT_MAX_RETRIES": "20",
     # The temporary server is stopped with work in its queues and logs a traceback for each.
     "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+    # What happens outside of a flow run is nobody's page.
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     # Our packages have everyday names: no child may find a user's `flows` folder instead.
     "PYTHONSAFEPATH": "1",
 }
+_EXTRA_LOGGERS = "PREFECT_LOGGING_EXTRA_LOGGERS"
 # What the runs of a work pool's worker must find in their environment; the command line sets it.
 HANDED_ON = (
     "ARROW_DEFAULT_MEMORY_POOL",
     "OPENBLAS_THREAD_TIMEOUT",
+    logs.LOG_FORMAT,
     "PREFECT_CLIENT_MAX_RETRIES",
+    _EXTRA_LOGGERS,
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW",
     "PYTHONSAFEPATH",
 )
 UNAUTHORIZED = 401
@@ -42,6 +50,10 @@ def prepare_prefect() -> None:
     """Set what Prefect reads when it is imported; whatever the user set stays as it is."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+    # Our events are shown with the flow run that they belong to.
+    named = [name for name in os.environ.get(_EXTRA_LOGGERS, "").split(",") if name.strip()]
+    if LOGGER not in named:
+        os.environ[_EXTRA_LOGGERS] = ",".join([*named, LOGGER])
 
 
 def warn_if_open() -> None:
@@ -55,7 +67,7 @@ def warn_if_open() -> None:
     credentials = PREFECT_API_AUTH_STRING.value() or PREFECT_API_KEY.value()
     found = open_door(PREFECT_API_URL.value(), has_credentials=bool(credentials))
     if found is not None:
-        print(f"parquet2vec: warning: {found}; {_HOW}", file=sys.stderr, flush=True)
+        logs.say(f"warning: {found}; {_HOW}", level=logging.WARNING)
 
 
 def open_door(url: str | None, *, has_credentials: bool) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -29,6 +28,7 @@ from prefect.runner import Runner
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
+from flows import logs
 from flows.console import two_columns
 from flows.deploy import deployments
 from flows.project import Project
@@ -170,7 +170,7 @@ def _tell(served: list[RunnerDeployment], again: list[FlowRun], missed: list[Flo
 
 
 def _say(line: str) -> None:
-    print(f"parquet2vec: {line}", file=sys.stderr, flush=True)
+    logs.say(line)
 
 
 def _hush(_line: str) -> None:

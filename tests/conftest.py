@@ -17,6 +17,8 @@ os.environ.update(
         "MPLBACKEND": "Agg",
         "PREFECT_CLIENT_MAX_RETRIES": "20",
         "PREFECT_HOME": _PREFECT_HOME,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "parquet2vec",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }

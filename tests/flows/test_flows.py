@@ -55,7 +55,9 @@ def test_an_embedding_leaves_progress_and_a_table(
     job = EmbeddingJob(bundle=str(bundle), source=str(source), destination=str(tmp_path / "out"))
     told = run_embed(job, FlowSettings())
     assert any("rows: 800 of 800" in (a.description or "") for a in artifacts("progress"))
-    assert any(told.run_id in str(a.data) for a in artifacts("table"))
+    tables = [str(a.data) for a in artifacts("table") if told.run_id[:8] in str(a.data)]
+    assert any(told.run_id in table for table in tables)
+    assert any("file-0.parquet" in table and "part-00000" in table for table in tables)
 
 
 def test_a_refused_input_is_the_same_error_as_without_prefect(
