@@ -101,6 +101,17 @@ def test_the_serving_install_inspects_and_verifies(
 
 
 @pytest.mark.integration
+def test_the_serving_install_writes_the_page_of_a_history(
+    serving_site: Path, bundle: Bundle, source: Path, tmp_path: Path
+) -> None:
+    run(serving_site, "embed", str(bundle.path), str(source), str(tmp_path / "to"), "--json")
+    page = tmp_path / "history.html"
+    _, modules = run(serving_site, "inspect", str(tmp_path / "to"), "--html", str(page))
+    assert "3,000 rows" in page.read_text()
+    assert not set(ABSENT) & set(modules)
+
+
+@pytest.mark.integration
 def test_a_job_imports_none_of_them_even_where_they_are_installed(
     bundle: Bundle, source: Path, tmp_path: Path
 ) -> None:
