@@ -198,7 +198,7 @@ class Project:
     def serve(self) -> None:
         self.serving.log.unlink(missing_ok=True)
         self.serving.start()
-        self.wait("serve", self.served, seconds=120)
+        self.wait("serve", self.served, seconds=240)
 
     def run_now(self, job: dict[str, Any] | None = None) -> str:
         """Start a run by hand, as the button on Prefect's page does."""
@@ -212,7 +212,7 @@ class Project:
         found = self.server.ask(f"/flow_runs/{run}")
         return str(found["state_name"]) if found else ""
 
-    def wait(self, what: str, happened: Callable[[], Any], *, seconds: float = 120) -> Any:
+    def wait(self, what: str, happened: Callable[[], Any], *, seconds: float = 240) -> Any:
         logs = [self.server.log, self.serving.log]
         return wait_for(what, happened, seconds=seconds, logs=logs)
 
@@ -372,7 +372,7 @@ def test_a_run_is_cancelled_from_the_page_also_after_a_restart(project: Project)
     run = waiting_run(project)
     cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
     project.server.ask(f"/flow_runs/{run}/set_state", cancelling)
-    project.wait("its end", lambda: project.state(run) == "Cancelled", seconds=60)
+    project.wait("its end", lambda: project.state(run) == "Cancelled", seconds=180)
 
 
 def test_a_wrong_parameter_is_refused_before_a_run_is_made(project: Project) -> None:
