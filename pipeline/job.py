@@ -129,7 +129,7 @@ def embed(
                 "run finished",
                 published=report.published,
                 current=report.current,
-                seconds=begun.seconds(),
+                seconds=round(begun.seconds(), 3),
             )
         except StoreError as error:
             raise PublishError(f"{error}; what was published before is untouched") from None
