@@ -54,7 +54,8 @@ def _sample(rows: _Rows, encoder: Encoder, scorer: Scorer) -> Sample:
     sample = Sample(places_of(batch.num_rows, batch.num_rows))
     inputs = encoder.inputs(batch)
     new = batch.filter(pc.invert(rows.seen))
-    sample.add(inputs, encoder.encode_inputs(inputs), scorer.score(new))
+    sample.add(inputs, encoder.encode_inputs(inputs), None)
+    sample.errors = [scorer.score(new)]
     return sample
 
 

@@ -14,7 +14,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.jobs import RefreshJob
 from flows.overlap import turn_tag
-from flows.project import Project, refresh_of, required
+from flows.project import Project, drift_of, refresh_of, required
 from flows.schedule import FlowSchedule, RunPolicy, Schedule
 from flows.scheduled import scheduled_embed, scheduled_refresh
 from pipeline.config import EmbeddingJob
@@ -68,7 +68,7 @@ def _deployment(
             "job": job.model_dump(mode="json"),
             "policy": policy.model_dump(mode="json"),
             "engine": project.flow.model_dump(mode="json"),
-            **({} if isinstance(job, RefreshJob) else {"publish": _publish(project)}),
+            **({} if isinstance(job, RefreshJob) else _after(project, path)),
         },
         tags=[TAG, turn_tag(destination)],
         version=version("parquet2vec"),
@@ -81,8 +81,13 @@ def _deployment(
     return deployment
 
 
-def _publish(project: Project) -> dict[str, Any] | None:
-    return None if project.publish is None else project.publish.model_dump(mode="json")
+def _after(project: Project, path: str | Path) -> dict[str, Any]:
+    """What follows an embedding: making it known to a feature store, looking for drift."""
+    drift = None if project.monitor is None else drift_of(project, project.monitor, path)
+    return {
+        "publish": None if project.publish is None else project.publish.model_dump(mode="json"),
+        "drift": None if drift is None else drift.model_dump(mode="json"),
+    }
 
 
 def deployment_name(schedule: Schedule, path: str | Path) -> str:

@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.embed import embed
-from flows.jobs import PublishSettings, RefreshJob
+from flows.jobs import DriftJob, PublishSettings, RefreshJob
+from flows.monitor import monitor
 from flows.overlap import Taken, await_turn
 from flows.refresh import refresh
 from flows.results import RefreshResult
@@ -37,10 +38,18 @@ def scheduled_embed(
     policy: RunPolicy = RunPolicy(),  # noqa: B008 - frozen
     engine: FlowSettings = FlowSettings(),  # noqa: B008 - frozen
     publish: PublishSettings | None = None,
+    drift: DriftJob | None = None,
 ) -> JobReport | State[Any]:
-    """Publish the vectors of a table: only new and changed files are computed."""
+    """Publish the vectors of a table, then look for drift if asked to."""
     options = _options(policy, engine, job)
-    return _in_turn(policy, lambda: embed.with_options(**options)(job, publish))
+
+    def work() -> JobReport:
+        report = embed.with_options(**options)(job, publish)
+        if drift is not None:
+            monitor.with_options(**options)(drift)
+        return report
+
+    return _in_turn(policy, work)
 
 
 @flow(name="scheduled-refresh", persist_result=False, result_serializer="json")

@@ -8,15 +8,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import pyarrow as pa
 
-from pipeline import arrow, storage
+from pipeline import storage
 from pipeline.budget import Budget
 from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob
@@ -26,7 +24,7 @@ from pipeline.events import about, tell
 from pipeline.parquet import unreadable
 from pipeline.parts import PartWriter, part_batch
 from pipeline.profile import TRAINING_PROFILE, Gauge, TrainingProfile, read_training
-from pipeline.profiling import ERROR, Sample, places_of
+from pipeline.profiling import Sample, places_of
 from pipeline.publishing import PartReport, Stage
 from pipeline.shards import Shard, read_batches
 
@@ -139,7 +137,7 @@ def _embedded(
         inputs = encoder.inputs(batch)
         vectors = encoder.encode_inputs(inputs)
         scores = scorer.score(batch) if scorer else None
-        sample.add(inputs, vectors, models.errors(batch, scores, sample))
+        sample.add(inputs, vectors, scores)
         yield part_batch(schema, [batch.column(name) for name in passed], vectors, scores)
 
 
@@ -150,22 +148,6 @@ class _Models:
     encoder: Encoder
     scorer: Scorer | None
     gauges: tuple[Gauge, ...]
-
-    def errors(
-        self, batch: pa.RecordBatch, scores: npt.NDArray[np.float32] | None, sample: Sample
-    ) -> npt.NDArray[np.float32] | None:
-        """The reconstruction errors of rows of the next `batch` that `sample` counts."""
-        at = sample.scored_within(batch.num_rows)
-        if not len(at):
-            return None
-        if scores is not None:
-            return scores[at]
-        rows = batch.take(arrow.numbers(at, pa.int64()))
-        return self._own_scorer.score(rows) if self.gauges[-1].name == ERROR else None
-
-    @cached_property
-    def _own_scorer(self) -> Scorer:
-        return Scorer(self.encoder.bundle)
 
 
 @lru_cache(maxsize=2)

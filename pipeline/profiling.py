@@ -33,8 +33,6 @@ from pipeline.schema import FeatureSchema
 MOST_ROWS, LEAST_ROWS, ROWS_PER_RUN = 4_096, 256, 65_536
 # Numbers held until a shard is counted; they are 8 MB.
 MOST_NUMBERS = 2**20
-# A row is scored at the cost of embedding three.
-MOST_SCORED = 512
 ERROR = "reconstruction_error"
 
 Places = npt.NDArray[np.int64]
@@ -97,13 +95,16 @@ def places_of(rows: int, count: int) -> Places:
 
 
 class Sample:
-    """The values of the rows at `places` of a shard, gathered batch by batch."""
+    """The values of the rows at `places` of a shard, gathered batch by batch.
+
+    `errors` are the reconstruction errors of those that were scored.
+    """
 
     def __init__(self, places: Places) -> None:
         self._places = places
         self._row = 0
         self._found: list[list[Values]] = []
-        self._errors: list[Values] = []
+        self.errors: list[Values] = []
 
     def within(self, rows: int) -> Places:
         """Which of the next `rows` rows are counted, by their place among them."""
@@ -111,29 +112,25 @@ class Sample:
         found: Places = self._places[low:high] - self._row
         return found
 
-    def scored_within(self, rows: int) -> Places:
-        """Which of the next `rows` rows are scored: some of those that are counted."""
-        step = -(-len(self._places) // MOST_SCORED)
-        low, high = np.searchsorted(self._places, [self._row, self._row + rows])
-        found: Places = self._places[low + -low % max(1, step) : high : max(1, step)] - self._row
-        return found
-
     def add(
-        self, inputs: Inputs, embedding: npt.NDArray[np.float32], errors: Values | None
+        self,
+        inputs: Inputs,
+        embedding: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32] | None,
     ) -> None:
-        """Take in the next batch; `errors` are those of its rows that `scored_within` names."""
+        """Take in the next batch, with its reconstruction errors where the run has them."""
         at = self.within(inputs.rows)
         self._row += inputs.rows
         if not len(at):
             return
+        if scores is not None:
+            self.errors.append(scores[at])
         values: list[Values] = [one[at] for one in inputs.numbers]
         values += [one[at] for one in (*inputs.times, *inputs.codes)]
         for vectors in inputs.vectors.values():
             picked = vectors[at]
             values += [norms(picked), means(picked)]
         self._found.append([*values, embedding[at]])
-        if errors is not None:
-            self._errors.append(errors)
 
     @property
     def rows(self) -> int:
@@ -149,7 +146,7 @@ class Sample:
         """The values of each of `things_of`, [N]; the last are errors if there are any."""
         columns: list[Any] = [np.concatenate(parts) for parts in zip(*self._found, strict=True)]
         latents = list(columns.pop().T)
-        return [*columns, *latents, *([np.concatenate(self._errors)] if self._errors else [])]
+        return [*columns, *latents, *([np.concatenate(self.errors)] if self.errors else [])]
 
     def block(self, gauges: Sequence[Gauge], *, source: str) -> Block:
         """The gathered rows, counted."""
