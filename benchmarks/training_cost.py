@@ -97,7 +97,7 @@ def beside_peers(
 
 def _probe(source: Path, out: Path) -> dict[str, float]:
     """ROC AUC of a linear probe on the embedding of the last tenth of the rows."""
-    vectors = StandardScaler().fit_transform(np.load(out / "embedding.npy"))
+    vectors = StandardScaler().fit_transform(np.load(out / "embedding.npy", allow_pickle=False))
     label = ds.dataset(source).to_table(columns=[LABEL])[LABEL].to_numpy()
     if len(vectors) != len(label):
         raise RuntimeError(f"{len(label)} embeddings are required, found {len(vectors)}")

@@ -107,10 +107,12 @@ def test_onnx_runtime_is_given_audited_models_only() -> None:
             if isinstance(node, ast.Call) and dotted(node.func) == "Session":
                 given.add(ast.unparse(node.args[0]).partition("(")[0])
     assert makers == {"pipeline/runtime.py"}
-    # The gate, an encoder about to be sealed, half of an audited decoder, a bundle's model by name.
+    # The gate, an encoder about to be sealed, half of an audited decoder, a bundle's model by name,
+    # and two that are built where they are run: the fitted prologue, the texts of conditions.
     assert given == {
         "bundle.model",
-        "self.to_model",
+        "model",
+        "g.model",
         "serialised",
         "files[_ENCODER]",
         "half.SerializeToString",
