@@ -165,7 +165,12 @@ def training_profile(bundle: Bundle) -> TrainingProfile | None:
     """What `bundle` knows of the rows it was made from; the first bundles had none."""
     if not bundle.has(TRAINING_PROFILE):
         return None
-    return read_training(bundle.read(TRAINING_PROFILE), path=str(bundle.path / TRAINING_PROFILE))
+    return _parsed(bundle.read(TRAINING_PROFILE), str(bundle.path / TRAINING_PROFILE))
+
+
+@lru_cache(maxsize=2)
+def _parsed(content: bytes, path: str) -> TrainingProfile:
+    return read_training(content, path=path)
 
 
 def _located(error: DataError, shard: Shard) -> DataError:

@@ -29,8 +29,8 @@ from pipeline.profile import (
 )
 from pipeline.schema import FeatureSchema
 
-# Of a shard and of a run: enough to tell shares a percentage point apart.
-MOST_ROWS, LEAST_ROWS, ROWS_PER_RUN = 4_096, 256, 65_536
+# Of a shard and of a run: enough to tell shares a few percentage points apart.
+MOST_ROWS, LEAST_ROWS, ROWS_PER_RUN = 2_048, 256, 65_536
 # Numbers held until a shard is counted; they are 8 MB.
 MOST_NUMBERS = 2**20
 ERROR = "reconstruction_error"
