@@ -14,7 +14,7 @@ graph in front of the encoder. There is no second implementation that could drif
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from pipeline.feed import (
     feed,
 )
 from pipeline.graph import DOUBLE, FLOAT, INT64, STRING, GraphBuilder
+from pipeline.runs import rows_per_run_of
 from pipeline.runtime import Session
 from pipeline.schema import Column, FeatureSchema
 from pipeline.transforms import Categories, Classes, Scalars, TableFit, Vectors
@@ -130,20 +131,42 @@ class Prologue:
         return [v for v in self.vectors.columns if 0 < v.missing < 1]
 
     @cached_property
-    def _session(self) -> Session:
-        return Session(self.to_model().SerializeToString())
+    def _session(self) -> tuple[Session, int]:
+        model = self.to_model().SerializeToString()
+        # Otherwise a run asks the heap for aligned arrays, and glibc before 2.38 cannot use the gap
+        # of one again when something small and lasting lies beside it: the heap grew by half a
+        # gigabyte in a million rows.
+        return Session(model, keeps_memory=True), rows_per_run_of(model)
 
     def run(self, batch: pa.RecordBatch | pa.Table) -> Prepared:
         """The prepared rows of `batch`, through ONNX Runtime."""
-        outputs = self._session.outputs
-        values = self._session.run(outputs, feed(batch, self.schema))
-        found = dict(zip(outputs, values, strict=True))
         rows = batch.num_rows
-        return Prepared(
-            found.get(NUMERIC, np.empty((rows, 0), np.float32)),
-            found.get(RANKED, np.empty((rows, 0), np.float32)),
-            found.get(CODED, np.empty((rows, 0), np.int64)),
+        prepared = Prepared(
+            np.empty((rows, len(self.numeric_slots)), np.float32),
+            np.empty((rows, len(self.ranked_slots)), np.float32),
+            np.empty((rows, len(self.code_columns)), np.int64),
         )
+        first = 0
+        for run in self.runs(batch):
+            part = slice(first, first := first + len(run.numeric))
+            prepared.numeric[part] = run.numeric
+            prepared.ranked[part] = run.ranked
+            prepared.codes[part] = run.codes
+        return prepared
+
+    def runs(self, batch: pa.RecordBatch | pa.Table) -> Iterator[Prepared]:
+        """The same in pieces of so few rows that what a run makes of them stays in the cache."""
+        session, rows_per_run = self._session
+        inputs = feed(batch, self.schema)
+        for first in range(0, max(1, batch.num_rows), rows_per_run):
+            some = {name: values[first : first + rows_per_run] for name, values in inputs.items()}
+            found = dict(zip(session.outputs, session.run(session.outputs, some), strict=True))
+            rows = min(rows_per_run, batch.num_rows - first)
+            yield Prepared(
+                found.get(NUMERIC, np.empty((rows, 0), np.float32)),
+                found.get(RANKED, np.empty((rows, 0), np.float32)),
+                found.get(CODED, np.empty((rows, 0), np.int64)),
+            )
 
     def to_model(self) -> onnx.ModelProto:
         """Raw columns by name → the three matrices, ``p2v/prepared/…``, that are not empty."""

@@ -25,15 +25,18 @@ class Session:
     """A model that runs; safe to share between threads. Its errors are ours.
 
     One intra-op thread by default: workers run side by side, each on its own rows, which costs a
-    third less CPU than one stream on many threads. The memory arena is off, because it never
-    shrinks. A run that takes longer than `LONGEST_RUN_SECONDS` is stopped between two operators.
+    third less CPU than one stream on many threads. A run that takes longer than
+    `LONGEST_RUN_SECONDS` is stopped between two operators.
+
+    With `keeps_memory` the arrays of one run are those of the next: ONNX Runtime's memory arena,
+    which never shrinks, so that runs must be of few rows and follow one another.
     """
 
-    def __init__(self, model: bytes, *, threads: int = 1) -> None:
+    def __init__(self, model: bytes, *, threads: int = 1, keeps_memory: bool = False) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False
+        options.enable_cpu_mem_arena = keeps_memory
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Otherwise some bytes in a file decide that it is of another format, which nobody audited.
         options.add_session_config_entry("session.load_model_format", "ONNX")

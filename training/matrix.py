@@ -44,7 +44,7 @@ class ArrayWriter:
 
     def append(self, rows: Array) -> None:
         """Add rows of shape [n, width] (or [n])."""
-        self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).tobytes())
+        self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
         self._rows += len(rows)
 
     def close(self) -> None:

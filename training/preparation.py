@@ -120,6 +120,7 @@ def write_matrix(
     coder = LabelCoder(tuple(column.name for column in schema.labels))
     features = [column.name for column in schema.features]
     kept: list[pa.RecordBatch] = []
+    lacking = HELD_OUT_ROWS
     profiled = BlockSample(schema, split, rows=source.rows)
     progress.start("prepare", min(source.rows, job.training.max_rows))
     with MatrixWriter(
@@ -130,8 +131,14 @@ def write_matrix(
         labels=len(coder.names),
     ) as writer:
         for batch, parts, held in _rows(job, schema, source, split):
-            writer.append(prologue.run(batch), split=parts, labels=coder.code(batch))
-            kept.append(batch.select(features).filter(pa.array(held & (parts == VALIDATION))))
+            labels, first = coder.code(batch), 0
+            for run in prologue.runs(batch):
+                part = slice(first, first := first + len(run.numeric))
+                writer.append(run, split=parts[part], labels=labels[part])
+            if lacking > 0:
+                some = batch.select(features).filter(pa.array(held & (parts == VALIDATION)))
+                kept.append(some)
+                lacking -= some.num_rows
             profiled.add(batch.select(features), parts)
             progress.advance(batch.num_rows)
     progress.finish()

@@ -1,3 +1,4 @@
+import ctypes
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from pipeline.errors import SchemaError
 from pipeline.feed import feed
 from pipeline.prologue import CODED, NUMERIC, RANKED, Prologue
+from pipeline.runtime import Session
 from pipeline.schema import infer
 from pipeline.transforms import CLIP
 
@@ -195,3 +197,62 @@ def test_the_inverse_gives_back_what_went_in(prologue: Prologue, table: pa.Table
     np.testing.assert_allclose(found["big"], few["big"].to_numpy(), atol=1)
     assert [str(c) for c in found["city"]] == [c or "" for c in few["city"].to_pylist()]
     assert found["flag"].dtype == bool
+
+
+def many_numbers(*, columns: int, rows: int) -> tuple[Prologue, pa.Table]:
+    random = np.random.default_rng(0)
+    return fitted(**{f"x{place}": random.normal(size=rows) for place in range(columns)})
+
+
+def test_however_many_rows_come_few_go_through_the_model_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prologue, table = many_numbers(columns=100, rows=5_000)
+    seen, run = [], Session.run
+    monkeypatch.setattr(
+        Session, "run", lambda self, names, given: seen.append(given) or run(self, names, given)
+    )
+    whole = prologue.run(table)
+    assert sum(len(given["x0"]) for given in seen) == 5_000
+    assert max(values.nbytes * 100 for given in seen for values in given.values()) <= 2**21
+    one_by_one = [prologue.run(table.slice(place, 1)) for place in (0, 2_500, 4_999)]
+    np.testing.assert_array_equal(
+        whole.numeric[[0, 2_500, 4_999]], np.concatenate([one.numeric for one in one_by_one])
+    )
+
+
+def test_no_rows_prepare_to_no_rows_of_the_same_width() -> None:
+    prologue, table = fitted(x=[1.0, 2.0, 9.0, None], c=["a", "b", "a", "b"])
+    none = prologue.run(table.slice(0, 0))
+    whole = prologue.run(table)
+    assert [part.shape for part in none] == [(0, part.shape[1]) for part in whole]
+
+
+class Heap(ctypes.Structure):
+    """What glibc tells of its heap."""
+
+    _fields_ = [(f"field_{place}", ctypes.c_size_t) for place in range(10)]
+
+
+def free_heap_bytes() -> int:
+    """What the heap has and nobody uses."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        pytest.skip("only glibc tells of its heap")
+    library.mallinfo2.restype = Heap
+    return int(library.mallinfo2().field_8)
+
+
+def test_the_heap_does_not_grow_with_the_rows_where_a_little_of_each_batch_is_kept() -> None:
+    prologue, table = many_numbers(columns=100, rows=4_096)
+    batch = table.combine_chunks().to_batches()[0]
+    random, kept = np.random.default_rng(0), list[object]()
+    for place in range(12):
+        for _ in prologue.runs(batch):
+            pass
+        kept.append(batch.take(pa.array(np.arange(30))))
+        kept.append([bytes(size) for size in random.integers(520, 9_000, 200).tolist()])
+        if place == 1:
+            before = free_heap_bytes()
+    # Of the aligned arrays of ten such batches 50 to 100 MB would be left.
+    assert free_heap_bytes() - before < 2**24
