@@ -28,7 +28,7 @@ kind = "image"
 shape = [8, 8]
 
 [train.training]
-steps = 600                     # a minute is enough for pictures this small
+steps = 400                     # enough for pictures this small
 """
 SHOWN, NEIGHBOURS = 8, 6
 

@@ -6,9 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from run_page import blocks, given, run
 
@@ -17,7 +14,8 @@ ROOT = HERE.parents[1]
 
 OURS = [str(HERE / "bin"), str(Path(sys.executable).parent)]  # a pip that only looks, our command
 
-# Pages with code. Those that take over ten seconds, most with a Prefect server, are slow.
+START = "docs/quick-start.md"
+# Other pages with code. Those that take over ten seconds, most with a Prefect server, are slow.
 QUICK = [
     "docs/commands.md",
     "docs/concepts.md",
@@ -28,7 +26,6 @@ QUICK = [
     "docs/howto/object-stores.md",
     "docs/howto/observability.md",
     "docs/howto/prefect-server.md",
-    "docs/quick-start.md",
 ]
 SLOW = [
     "README.md",
@@ -72,35 +69,28 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def features(folder: Path) -> None:
-    """A small table of customers, as the pages describe it."""
-    random = np.random.default_rng(0)
-    folder.mkdir()
-    for part in range(2):
-        rows = 400
-        spent = random.gamma(2.0, 30.0, rows)
-        table = pa.table(
-            {
-                "customer_id": np.arange(rows) + part * rows,
-                "age": pa.array(random.normal(45, 12, rows), mask=random.random(rows) < 0.1),
-                "spent": spent,
-                "orders": random.poisson(spent / 20),
-                "city": random.choice(["Paris", "Ghent", "Ulm"], rows),
-                "churned": (random.random(rows) < 1 / (1 + spent / 30)).astype(np.int64),
-            }
-        )
-        pq.write_table(table, folder / f"part-{part}.parquet")
+def run_page(page: str, folder: Path, *given_from: Path) -> None:
+    """Run a page in an empty folder inside `folder`, where it stays."""
+    empty, home = folder / "folder", folder / "home"
+    empty.mkdir()
+    home.mkdir()
+    command = [sys.executable, str(HERE / "run_page.py"), str(ROOT / page), *map(str, given_from)]
+    done = subprocess.run(
+        command, cwd=empty, env=environment(home), capture_output=True, text=True, timeout=590
+    )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
 
 
 @pytest.fixture(scope="session")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of what pages may say that they are given: `features`, and a `model` of it."""
-    folder = tmp_path_factory.mktemp("given")
-    features(folder / "features")
-    command = [str(Path(sys.executable).with_name("parquet2vec")), "train", "features"]
-    words = ["--out", "model", "--key", "customer_id", "--label", "churned", "--recipe", "linear"]
-    subprocess.run([*command, *words], cwd=folder, env=environment(folder), check=True)
-    return folder
+def quick_start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the quick start at its end: what other pages may say that they are given."""
+    folder = tmp_path_factory.mktemp("quick-start")
+    run_page(START, folder)
+    return folder / "folder"
+
+
+def test_the_quick_start_runs(quick_start: Path) -> None:
+    assert (quick_start / "embeddings" / "current").exists()
 
 
 @pytest.mark.timeout(600)
@@ -108,17 +98,9 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_block_of_a_page_runs(
     page: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    folder, home = tmp_path / "folder", tmp_path / "home"
-    folder.mkdir()
-    home.mkdir()
-    command = [sys.executable, str(HERE / "run_page.py"), str(ROOT / page)]
-    if given((ROOT / page).read_text(encoding="utf-8")):
-        command.append(str(request.getfixturevalue("stock")))
-    done = subprocess.run(
-        command, cwd=folder, env=environment(home), capture_output=True, text=True, timeout=590
-    )
-    shutil.rmtree(folder)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    needs = given((ROOT / page).read_text(encoding="utf-8"))
+    run_page(page, tmp_path, *([request.getfixturevalue("quick_start")] if needs else []))
+    shutil.rmtree(tmp_path)
 
 
 def test_no_page_with_code_is_left_out() -> None:
@@ -128,7 +110,7 @@ def test_no_page_with_code_is_left_out() -> None:
     }
     runs = {page for page, found in with_code.items() if any(block.is_run for block in found)}
     never = {page for page, found in with_code.items() if found} - runs
-    assert (sorted(runs), sorted(never)) == (sorted([*QUICK, *SLOW]), sorted(NEVER))
+    assert (sorted(runs), sorted(never)) == (sorted([START, *QUICK, *SLOW]), sorted(NEVER))
 
 
 @pytest.fixture
