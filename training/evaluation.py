@@ -135,12 +135,20 @@ def conditions_of(table: pa.Table, manifest: Manifest) -> dict[str, Raw]:
 
 def prepared_matrix(prologue: Prologue, table: pa.Table) -> Matrix:
     """The prologue's own matrix: standardised values, and categories one-hot, float32."""
-    prepared = prologue.run(table)
-    blocks = [prepared.numeric]
-    for place, classes in enumerate(prologue.classes):
-        codes = prepared.codes[:, place]
-        blocks.append(np.eye(classes, dtype=np.float32)[np.where(codes < classes, codes, _RARE)])
-    return np.concatenate(blocks, axis=1)
+    classes = prologue.classes
+    matrix = np.zeros((table.num_rows, len(prologue.numeric_slots) + sum(classes)), np.float32)
+    first = 0
+    # Filled in place: with a thousand classes every copy of it takes hundreds of megabytes.
+    for run in prologue.runs(table):
+        rows = matrix[first : first + len(run.numeric)]
+        first += len(rows)
+        start = run.numeric.shape[1]
+        rows[:, :start] = run.numeric
+        for place, count in enumerate(classes):
+            codes = run.codes[:, place]
+            rows[np.arange(len(rows)), start + np.where(codes < count, codes, _RARE)] = 1
+            start += count
+    return matrix
 
 
 def _parts(matrix: Matrix, rows: int) -> list[Matrix]:
