@@ -18,6 +18,7 @@ from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import httpx
+from prefect._internal.observers import FlowRunCancellingObserver
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
@@ -25,6 +26,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from prefect.runner import Runner
+from prefect.runner import runner as runner_module
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
@@ -177,6 +179,13 @@ def _hush(_line: str) -> None:
     """Say nothing."""
 
 
+class StayingObserver(FlowRunCancellingObserver):
+    """Looks for runs that are to be cancelled, also after the server was away."""
+
+    async def _check_for_cancelled_flow_runs(self) -> None:
+        await staying(super()._check_for_cancelled_flow_runs)()
+
+
 class ServingRunner(Runner):
     """Prefect's runner, which stays when the server goes, and ends well when it is told to."""
 
@@ -187,13 +196,12 @@ class ServingRunner(Runner):
 
         It also stops looking for runs that are to be cancelled, for good.
         """
+        # It may begin to poll while it is entered, so that only its class can be replaced.
+        runner_module.FlowRunCancellingObserver = StayingObserver  # type: ignore[attr-defined]
         await super().__aenter__()
-        poller, observer = self._scheduled_run_poller, self._cancelling_observer
+        poller = self._scheduled_run_poller
         poll = staying(poller._get_and_submit_flow_runs, get_logger("runner").warning)
         poller._get_and_submit_flow_runs = poll  # type: ignore[method-assign]
-        if observer is not None:
-            look = staying(observer._check_for_cancelled_flow_runs)
-            observer._check_for_cancelled_flow_runs = look  # type: ignore[method-assign]
         proposer = self._state_proposer
         crashed = self._starting_again(proposer.propose_crashed)
         proposer.propose_crashed = crashed  # type: ignore[method-assign]

@@ -23,7 +23,14 @@ from flows.deploy import deployments
 from flows.project import load_project
 from flows.schedule import FlowSchedule, RunPolicy
 from flows.server import require_answer
-from flows.serving import MOST_STARTS, ServingRunner, environment, serve_project, staying
+from flows.serving import (
+    MOST_STARTS,
+    ServingRunner,
+    StayingObserver,
+    environment,
+    serve_project,
+    staying,
+)
 from pipeline.config import Config, EmbeddingJob, parse
 from pipeline.errors import ConfigError, DataError, LockedError, ServerError
 
@@ -497,3 +504,11 @@ def test_systemd_finds_no_fault_in_a_unit(unit: Path, command: str, tmp_path: Pa
     )
     ours = [line for line in found.stderr.splitlines() if unit.name in line]
     assert (found.returncode, ours) == (0, [])
+
+
+def test_the_look_out_for_cancelled_runs_outlives_an_absence() -> None:
+    observer = StayingObserver(on_cancelling=lambda _: None)
+    observer._client = SimpleNamespace(  # type: ignore[assignment]
+        read_flow_runs=lambda **_: answering(httpx.ConnectError("refused"))()
+    )
+    done(observer._check_for_cancelled_flow_runs())
