@@ -22,6 +22,7 @@ QUICK = [
     "docs/howto/delta.md",
     "docs/howto/images.md",
     "docs/howto/lance.md",
+    "docs/howto/logs.md",
     "docs/howto/mlflow.md",
     "docs/howto/object-stores.md",
     "docs/howto/observability.md",
