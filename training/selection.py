@@ -26,7 +26,7 @@ from training.scoring import METRICS, Array, Task, resample, score, standard_err
 PROBE_ROWS = 10_000
 HIDDEN_ROWS = 4_000
 FOLDS = 3
-LEAST_HIDDEN_LEAD = 0.01  # hidden columns only stand in for a label that is not known yet
+LEAST_HIDDEN_LEAD = 0.05  # hidden columns only stand in for a label that is not known yet
 MOST_HIDDEN = 16
 LEAST_EXPLAINED = 0.05
 """Variance below which no column tells of another: there is nothing that a network could learn."""
@@ -36,6 +36,8 @@ HIDDEN = "variance explained of columns hidden from the encoder"
 RIDGE = 1.0
 SURE, STEADY_ROWS = 0.01, 600
 """Up to this standard error, and from so many rows, evidence is taken as it is: `needed_lead`."""
+CLEARLY = 2.0
+"""How many times what is needed a code must lead one that was made for the label."""
 
 Floats = npt.NDArray[np.float64]
 Models = Mapping[str, Autoencoder]
@@ -70,9 +72,10 @@ def select(
     found = found or by_hidden_columns(models, matrix)
     first = next(iter(models))
     winner = first
+    sureness = 1.0 if models[first].spec.target == "none" else CLEARLY
     for name, value in found.scores.items():
         lead = value - found.scores[first]
-        needed = max(found.least, needed_lead(found.errors[name], rows=found.rows))
+        needed = max(found.least, sureness * needed_lead(found.errors[name], rows=found.rows))
         if lead > needed and name not in found.refuted and value > found.scores[winner]:
             winner = name
     if found.criterion == HIDDEN and max(found.scores.values()) < LEAST_EXPLAINED:

@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from training import selection
 from training.candidates import make
 from training.labels import LabelCoder, as_target, task_of
 from training.recipes import concrete
-from training.selection import select
+from training.selection import HIDDEN, LEAST_HIDDEN_LEAD, Leads, select
 from training.spec import TrainingConfig
 
 
@@ -37,6 +40,36 @@ def test_a_clearly_better_candidate_wins(rows, label):
 def test_a_worse_candidate_loses(rows, label):
     models = {"linear": model(rows, dim=8), "narrow": model(rows, dim=1)}
     assert select(models, rows.matrix, label=label)["winner"] == "linear"
+
+
+def leads(lead, *, error, **more):
+    return Leads(
+        scores={"first": 0.6, "linear": 0.6 + lead},
+        errors={"first": 0.0, "linear": error},
+        rows=5_000,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "lead", "winner"),
+    [("none", 0.010, "linear"), ("joint", 0.010, "first"), ("joint", 0.015, "linear")],
+)
+def test_a_code_made_for_the_label_gives_way_to_a_clear_lead_only(
+    monkeypatch, target, lead, winner
+):
+    found = leads(lead, error=0.007, criterion="a probe")
+    monkeypatch.setattr(selection, "by_label", lambda *_, **__: found)
+    first = SimpleNamespace(spec=SimpleNamespace(target=target))
+    assert select({"first": first, "linear": None}, None, label="label")["winner"] == winner
+
+
+@pytest.mark.parametrize(("lead", "winner"), [(0.04, "first"), (0.06, "linear")])
+def test_hidden_columns_alone_need_a_large_lead(monkeypatch, lead, winner):
+    found = leads(lead, error=0.001, criterion=HIDDEN, least=LEAST_HIDDEN_LEAD)
+    monkeypatch.setattr(selection, "by_hidden_columns", lambda *_: found)
+    first = SimpleNamespace(spec=SimpleNamespace(target="none"))
+    assert select({"first": first, "linear": None}, None, label=None)["winner"] == winner
 
 
 @pytest.mark.parametrize(
