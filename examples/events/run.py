@@ -26,7 +26,7 @@ FIRST_TEST_DAY = "2013-11-01"
 NEW_FILES = {
     "November": "day >= '2013-11-01' and day < '2013-12-01'",
     "December": "day >= '2013-12-01' and day < '2013-12-30'",
-    "30 December": "day = '2013-12-30'",
+    "30 Dec": "day = '2013-12-30'",
 }
 
 # What was known of a route at the end of a day, and whether the next day went wrong.
@@ -186,9 +186,7 @@ def draw(path: Path, runs: dict[str, Any], scores: dict[str, tuple[float, float]
     for place, (area, seconds) in enumerate(scores.values()):
         right.annotate(f" {area:.3f}, {seconds:.2f} s", (area, place), va="center", fontsize=9)
     right.invert_yaxis()
-    right.set(
-        title="is the route late tomorrow? AUC, CPU seconds to fit", xlim=(0.5, max(areas) + 0.08)
-    )
+    right.set(title="late tomorrow? AUC, CPU s to fit", xlim=(0.5, max(areas) + 0.08))
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

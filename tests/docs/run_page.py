@@ -109,7 +109,12 @@ def _toml(block: Block, _name: str, _namespace: dict[str, Any]) -> None:
 
 
 def _json(block: Block, _name: str, _namespace: dict[str, Any]) -> None:
-    json.loads(block.code)
+    """Checks one document, or one on every line."""
+    try:
+        json.loads(block.code)
+    except json.JSONDecodeError:
+        for line in block.code.splitlines():
+            json.loads(line)
 
 
 def _yaml(block: Block, _name: str, _namespace: dict[str, Any]) -> None:
