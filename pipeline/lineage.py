@@ -51,8 +51,8 @@ class Lineage(Config):
 
 
 def now() -> datetime:
-    """The time, in UTC, to the second."""
-    return datetime.now(UTC).replace(microsecond=0)
+    """The time, in UTC, fine enough to put two versions in the order they were registered in."""
+    return datetime.now(UTC)
 
 
 def who() -> str:

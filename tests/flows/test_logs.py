@@ -151,7 +151,7 @@ def test_prefect_keeps_the_events_with_their_flow_run(
     job = EmbeddingJob(bundle=str(bundle), source=str(source), destination=str(tmp_path / "out"))
     run_id = run_embed(job, FlowSettings()).run_id
     made = open_destination(tmp_path / "out").manifest(run_id).made
-    APILogHandler.flush()
+    APILogHandler().flush()
     with get_client(sync_client=True) as client:
         kept = [
             record

@@ -11,6 +11,7 @@ def test_every_error_has_the_root_and_a_documented_exit_code() -> None:
     assert all(issubclass(c, errors.Parquet2VecError) for c in classes)
     assert found == {
         "Parquet2VecError": 1,
+        "ServerError": 1,
         "ConfigError": 2,
         "SchemaError": 3,
         "DataError": 3,
