@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -180,11 +180,8 @@ def read_training(content: bytes, *, path: str) -> TrainingProfile:
     Raises:
         BundleError: if it is damaged, or of a newer format.
     """
-    try:
-        found = TrainingProfile.model_validate_json(content)
-    except ValidationError:
-        found = None
-    if found is None or found.format != FORMAT:
+    found = _read(TrainingProfile, content)
+    if found is None:
         raise BundleError(
             f"{path} must be a profile of format {FORMAT}, found something else; update "
             "parquet2vec, or copy the bundle again"
@@ -198,13 +195,22 @@ def read_run(content: bytes, *, path: str) -> RunProfile:
     Raises:
         DestinationError: if it is damaged, or of a newer format.
     """
-    try:
-        found = RunProfile.model_validate_json(content)
-    except ValidationError:
-        found = None
-    if found is None or found.format != FORMAT:
+    found = _read(RunProfile, content)
+    if found is None:
         raise DestinationError(
             f"{path} must be a profile of format {FORMAT}, found something else; update "
             "parquet2vec, or embed again"
         )
     return found
+
+
+_Profile = TypeVar("_Profile", bound=TrainingProfile)
+
+
+def _read(kind: type[_Profile], content: bytes) -> _Profile | None:
+    """The profile in `content`; None if it is damaged, or of another format."""
+    try:
+        found = kind.model_validate_json(content)
+    except ValidationError:
+        return None
+    return found if found.format == FORMAT else None
