@@ -25,7 +25,7 @@ from flows.schedule import FlowSchedule, Schedule
 from pipeline import storage
 from pipeline.bundle import MANIFEST, Bundle
 from pipeline.config import Config, EmbeddingJob
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.files import holds
 from pipeline.guesses import Guesses, guess
 from pipeline.schema import Column
@@ -95,12 +95,19 @@ def text(result: InitResult) -> str:
 
 
 def look_at(source: str) -> Guesses:
-    """What the columns of a table may be for, from its first rows."""
+    """What the columns of a table may be for, from its first rows.
+
+    Raises:
+        DataError: if there is nothing to guess from.
+    """
     table = open_source(source)
     names = table.arrow_schema.names
     sample = next(read_batches(table, columns=names, rows_per_batch=SAMPLED_ROWS), None)
-    schema = table.arrow_schema
-    return guess(schema, schema.empty_table().to_batches()[0] if sample is None else sample)
+    if sample is None:
+        raise DataError(
+            f"{source} must have rows to guess from, found none; give a table with rows"
+        )
+    return guess(table.arrow_schema, sample)
 
 
 def _features(found: Guesses) -> list[str]:

@@ -222,3 +222,11 @@ def test_the_file_runs_as_it_is(here: Path, cli: Cli) -> None:
     embedded = cli("flow", "embed", "parquet2vec.toml", "--json", cwd=here)
     assert embedded.code == 0, embedded.err
     assert embedded.document["rows"] == 800
+
+
+def test_a_table_without_rows_is_refused_and_no_file_is_written(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": pa.array([], pa.float64())}), tmp_path / "empty.parquet")
+    out = tmp_path / "parquet2vec.toml"
+    with pytest.raises(DataError, match="must have rows to guess from, found none; give a table"):
+        initialise(InitJob(source=str(tmp_path), out=str(out)))
+    assert not out.exists()
