@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +64,9 @@ def main() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Threads of linear algebra that have nothing to do yet spin for a tenth of a CPU second.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    # A name that the terminal's encoding lacks is shown with question marks, and fails nothing.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     app(prog_name="parquet2vec")
 
 

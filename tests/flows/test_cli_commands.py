@@ -181,6 +181,16 @@ def test_a_commands_result_and_nothing_else_is_on_standard_output(
     assert "rows: 800 of 800 (100 %)" in done.err
 
 
+def test_a_terminal_without_unicode_shows_what_it_can(
+    cli: Cli, bundle: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    to = tmp_path / "Verspätung"
+    done = cli("embed", bundle, source, to)
+    assert done.code == 0, done.err
+    assert "Versp?tung" in done.out
+
+
 def test_foreign_packages_in_the_folder_are_not_ours(
     cli: Cli, bundle: Path, source: Path, tmp_path: Path
 ) -> None:
