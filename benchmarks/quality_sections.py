@@ -18,7 +18,7 @@ from quality_claims import (
     spearman,
     tally,
 )
-from quality_few import DRAWS, FEW_PROBES, FOLDS, LEAST, SHARE
+from quality_few import DRAWS, FEW_PROBES, FOLDS, FREE, LEAST, OURS, SHARE
 from quality_markdown import fits, grid, percent, seconds
 from quality_results import Results
 from quality_tables import OVERCOMPLETE
@@ -115,7 +115,7 @@ def few_labels(results: Results) -> Section:
         if not own or not raw:
             without.append(table)
             continue
-        name, ahead = best_rival(own["linear"], raw)
+        name, ahead = best_rival(own[OURS], raw)
         if table not in results.apart:
             leads[table] = ahead
         labels = SHARE * results.facts[table].rows
@@ -128,10 +128,11 @@ def few_labels(results: Results) -> Section:
     told = (
         f"One label in a hundred, {DRAWS} draws; the encoder learnt from all rows, without labels. "
         "Logistic regression on the embedding of the default recipe, as wide as the target-aware "
-        f"one ({OVERCOMPLETE} numbers where the prepared table has under {NARROW}), against the "
-        "raw model that is hardest to beat, whichever leaves the least certain lead: logistic "
-        f"regression, the same *tuned* (C by {FOLDS} folds of the few labels), nearest neighbours "
-        f"or boosting: {_counted(count, len(leads))}."
+        f"one ({OVERCOMPLETE} numbers where the prepared table has under {NARROW}), its penalty "
+        f"*shared* by the numbers (C = 1 up to {FREE} of them, {FREE} / numbers beyond), against "
+        "the raw model that is hardest to beat, whichever leaves the least certain lead: logistic "
+        f"regression (C = 1, *shared*, or *tuned*: C by {FOLDS} folds of the few labels), nearest "
+        f"neighbours or boosting: {_counted(count, len(leads))}."
     )
     if without:
         told += f" Under {LEAST} such labels in a class, or not measured: {', '.join(without)}."

@@ -24,7 +24,7 @@ from training.spec import TrainingJob, default_dim
 
 KEY, LABEL, TIME = "row_id", "label", "event_time"
 WIDTHS = (4, 8, 16, 32)
-OVERCOMPLETE = 64
+OVERCOMPLETE = 128
 _FACTS = "facts.json"
 
 

@@ -13,6 +13,7 @@ from quality_measure import REPRESENTATIONS, Unit, measure
 from quality_probes import PROBES
 from quality_report import write_report
 from quality_tables import Facts, Table, find_tables
+from sklearn.linear_model import LogisticRegression
 
 from training.probes import answer
 from training.rows import Target
@@ -121,6 +122,16 @@ def test_the_tuned_probe_of_few_labels_takes_the_penalty_that_they_ask_for():
     assert found[0.5] < 0.1 <= found[6.0]
 
 
+@pytest.mark.parametrize(("columns", "penalty"), [(8, 1.0), (32, 1.0), (128, 0.25)])
+def test_the_numbers_of_a_wide_code_share_what_the_prior_allows_a_narrow_one(columns, penalty):
+    random, label = np.random.default_rng(0), np.arange(60) % 2
+    rows = random.normal(size=(60, columns)).astype(np.float32) + label[:, None] * 0.3
+    scaled = (rows - rows.mean(axis=0)) / rows.std(axis=0)
+    wanted = LogisticRegression(C=penalty, max_iter=300).fit(scaled, label)
+    shared = FEW_PROBES["shared"].build("two classes", 2, 0).fit(rows, label)
+    assert shared[-1].coef_ * (penalty**0.5) == pytest.approx(wanted.coef_, abs=1e-3)
+
+
 def test_few_labels_are_scored_for_the_table_and_its_resamples():
     codes = np.eye(3, dtype=np.float32)[goal().train]
     probes = {"linear": FEW_PROBES["linear"]}
@@ -129,13 +140,13 @@ def test_few_labels_are_scored_for_the_table_and_its_resamples():
 
 
 def test_few_labels_of_a_narrow_table_are_judged_by_more_numbers_than_it_has_columns():
-    assert (facts(width=10).few_dim, facts(width=100).few_dim) == (64, 16)
+    assert (facts(width=10).few_dim, facts(width=100).few_dim) == (128, 16)
     plan = units(facts(width=10), [4], [0, 1], ["unlabelled", "PCA"])
-    assert [unit for unit in plan if unit.width == 64] == [
-        Unit("unlabelled", 64, 0),
-        Unit("unlabelled", 64, 1),
+    assert [unit for unit in plan if unit.width == 128] == [
+        Unit("unlabelled", 128, 0),
+        Unit("unlabelled", 128, 1),
     ]
-    assert urgency(facts(width=10), Unit("unlabelled", 64, 0))[0] == 1
+    assert urgency(facts(width=10), Unit("unlabelled", 128, 0))[0] == 1
 
 
 @pytest.mark.parametrize("name", list(PROBES))
