@@ -20,11 +20,15 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.bundle import FORMAT, Bundle, Manifest
+from pipeline.encoder import Encoder
+from pipeline.profile import TRAINING_PROFILE
+from pipeline.profiling import Sample, places_of, profile_of, things_of
 from pipeline.prologue import CODED, NUMERIC, RANKED, Prologue
 from pipeline.schema import infer
 
 CELL = 8
 SAMPLE = 20_000
+BLOCKS = 6
 MIDNIGHT = 1_760_000_000_000_000
 
 
@@ -33,7 +37,8 @@ class Workload:
     """The shape of a table and of its encoder.
 
     `layers` are the widths of the dense layers, the last one the width of the embedding. `vector`
-    is the length of one float32 vector column, 0 for none. The encoder is fitted to `sample` rows.
+    is the length of one float32 vector column, 0 for none. The encoder is fitted to `sample` rows;
+    if it is `profiled`, its bundle counts them in six blocks, and every run counts its own.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Workload:
     sample: int = SAMPLE
     files: int = 4
     rows_per_group: int = 131_072
+    profiled: bool = False
 
     def table(self, rows: int, *, seed: int) -> pa.Table:
         """`rows` random rows; equal seeds give equal rows."""
@@ -124,6 +130,9 @@ class Workload:
             versions={},
             parity={},
         )
+        if self.profiled:
+            plain = Bundle.write(folder / "unprofiled", manifest=manifest, files=files)
+            files[TRAINING_PROFILE] = _profile(plain, sample)
         return Bundle.write(path, manifest=manifest, files=files)
 
     def _width(self, prologue: Prologue) -> int:
@@ -166,6 +175,19 @@ class Workload:
             helper.make_node("Sigmoid", [value], [gate]),
             helper.make_node("Mul", [value, gate], [out]),
         ]
+
+
+def _profile(bundle: Bundle, table: pa.Table) -> bytes:
+    """What a bundle that was trained on `table` knows of it."""
+    encoder, samples = Encoder(bundle), []
+    rows = -(-table.num_rows // BLOCKS)
+    for batch in table.combine_chunks().to_batches(max_chunksize=rows):
+        inputs = encoder.inputs(batch)
+        sample = Sample(places_of(batch.num_rows, batch.num_rows))
+        sample.add(inputs, encoder.encode_inputs(inputs), None)
+        samples.append(sample)
+    things = things_of(encoder.schema, dim=encoder.dim, scored=False)
+    return profile_of(samples, things, labels={}, rows=table.num_rows).to_bytes()
 
 
 def _cells(graph: onnx.GraphProto, cards: Sequence[int], random: np.random.Generator) -> str:

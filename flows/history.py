@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.drift import DriftReport
-from pipeline.monitoring import notes
+from pipeline.drift_notes import notes
 from pipeline.past import past_of
 from pipeline.publishing import Destination, PastVersion
 

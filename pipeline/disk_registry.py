@@ -59,7 +59,9 @@ class DiskRegistry:
         try:
             if create and not (root / MARK).exists():
                 storage.make_folder(root)
-                if not {path.name for path in root.iterdir()} - _NAMES:
+                # Another run may have been killed before the mark had its name.
+                others = {p.name for p in root.iterdir() if not p.name.startswith(MARK)}
+                if not others - _NAMES:
                     storage.write_file(root / MARK, mark())
             names = [path.name for path in root.iterdir()] if root.is_dir() else []
             found = (root / MARK).read_bytes() if MARK in names else None
@@ -201,12 +203,17 @@ class DiskRegistry:
     def sweep(self) -> list[str]:
         """Delete what killed runs left behind long ago; with the lock held."""
         doomed = [*(self.root / "_removed").glob("*")]
-        doomed += [path for path in (self.root / "versions").glob(".*") if _is_given_up(path)]
+        # Whoever moves an alias holds the lock; others may be at work at the rest.
+        doomed += [path for name in ALIASES for path in self.root.glob(f"{name}.*.tmp")]
+        doomed += (self.root / "_moves").glob("*.tmp")
+        others = [*(self.root / "versions").glob(".*"), *(self.root / "lineage").glob("*.tmp")]
+        others += self.root.glob(f"{MARK}.*.tmp")
+        doomed += [path for path in others if _is_given_up(path)]
         for path in doomed:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
         return sorted(str(path.relative_to(self.root)) for path in doomed)
 
     def _target(self, name: str) -> str | None:

@@ -7,10 +7,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipeline import storage
-from pipeline.publishing import PartReport
+from pipeline.publishing import PartReport, note_of, noted
 
 
 @dataclass(frozen=True)
@@ -41,18 +39,18 @@ class DiskStage:
     def finish(self, scratch: Path, report: PartReport) -> PartReport:
         """Rename `scratch` to the part's name, and note that it is finished."""
         scratch.rename(self.folder / report.name)
-        note = report.model_dump_json().encode()
-        storage.write_file(self._note(report.name), note, durable=False)
+        storage.write_file(self._note(report.name), note_of(report), durable=False)
         return report
 
     def finished(self, name: str, work: str) -> PartReport | None:
         """The part `name` if an earlier run made it by the same `work` and its hash confirms."""
         try:
-            report = PartReport.model_validate_json(self._note(name).read_bytes())
-        except (OSError, ValidationError):
+            report = noted(self._note(name).read_bytes())
+        except OSError:
             return None
-        same = report.work == work and report.name == name
-        return report if same and intact(self.folder / name, report) else None
+        if report is None or (report.work, report.name) != (work, name):
+            return None
+        return report if intact(self.folder / name, report) else None
 
     def reuse(
         self, report: PartReport, *, name: str, run_id: str, destination: str | None = None

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
 from pipeline.config import MonitorJob
 from pipeline.destinations import open_destination
 from pipeline.drift import FORMAT, RUNS_PER_FALSE_ALARM, DriftReport, Earlier, compare, files_of
+from pipeline.drift_notes import damaged_notes, notes, write_note
 from pipeline.drift_picture import picture
 from pipeline.errors import DestinationError, PublishError
 from pipeline.profile import RUN_PROFILE, Block, RunProfile, read_run, together
@@ -42,8 +41,7 @@ def monitor(job: MonitorJob) -> DriftReport:
             name = f"{manifest.run_id}.svg"
             destination.write_drift(name, picture(report, profile).encode())
             report = report.model_copy(update={"picture": f"{destination.path}/_drift/{name}"})
-        data = report.model_dump_json(exclude={"picture"}).encode()
-        destination.write_drift(f"{manifest.run_id}.json", data)
+        write_note(destination, report)
         _forget(destination, [*known, report])
     except OSError as error:
         raise PublishError(
@@ -81,20 +79,6 @@ def run_profile(destination: Destination, manifest: VersionManifest) -> RunProfi
             "version, or monitor another one"
         )
     return read_run(content, path=path)
-
-
-def notes(destination: Destination) -> list[DriftReport]:
-    """What was found of earlier runs, oldest first; what cannot be read is left out."""
-    found = []
-    for name in destination.drift_files():
-        content = destination.read_drift(name) if name.endswith(".json") else None
-        if content is None:
-            continue
-        try:
-            found.append(DriftReport.model_validate_json(content))
-        except ValidationError:
-            continue
-    return sorted(found, key=lambda one: (one.published, one.run_id))
 
 
 def _report(
@@ -156,7 +140,9 @@ def _earlier(
         and one.run_id != manifest.run_id
         and one.published < manifest.published
     ]
+    # What a damaged note says is not known: it may have been drift.
     noted = {one.run_id for one in known}
+    noted |= {name.removesuffix(".json") for name in damaged_notes(destination)}
     for version in destination.published():
         new = version.run_id not in noted and version.model == manifest.model
         if not new or version.published >= manifest.published or version.profile is None:

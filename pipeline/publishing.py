@@ -58,6 +58,25 @@ class PartReport(Config):
         return {name: value for name, value in dump(self).items() if name != "profile" or value}
 
 
+class _Finished(Config):
+    report: PartReport
+    seal: Seal
+
+
+def note_of(report: PartReport) -> bytes:
+    """The bytes to note in a stage of a finished part."""
+    return sealed(_Finished(report=report, seal=UNSEALED).model_dump_json().encode())
+
+
+def noted(content: bytes) -> PartReport | None:
+    """What `note_of` gave; None where it was changed or cut since."""
+    try:
+        note = _Finished.model_validate_json(content)
+    except ValidationError:
+        return None
+    return note.report if is_intact(content, note.seal) else None
+
+
 class Portion(Config):
     """Some of the parts of a version, and the rows in them."""
 

@@ -206,6 +206,9 @@ class S3Destination:
             # Another run was deleting this very version: what it deletes is no version.
             objects.delete([version.join(MANIFEST)])
             raise
+        if profile is not None and self.profile(manifest.run_id) != profile:
+            # Replaced or deleted by another run that did not see the manifest come.
+            objects.write(version.join(RUN_PROFILE), profile)
 
     def point(self, pointer: Pointer) -> None:
         """Create the pointer after the one that was seen last.
@@ -240,12 +243,17 @@ class S3Destination:
         self._drop(self._version(run_id))
 
     def _put_profile(self, run_id: str, profile: bytes) -> None:
-        """Create the profile; one that a run of other code has left before its commit gives way."""
+        """Create the profile; one that another run has left before its commit gives way."""
         location = self._version(run_id).join(RUN_PROFILE)
         if objects.create(location, profile) or self.has(run_id):
             return
-        if _read(location) != profile:
-            objects.write(location, profile)
+        found = _read(location)
+        if found == profile:
+            return
+        objects.write(location, profile)
+        if found is not None and self.has(run_id):
+            # Another run has published meanwhile, and its manifest seals what it had put there.
+            objects.write(location, found)
 
     def _listed(self, run_id: str) -> dict[str, int]:
         version = self._version(run_id)

@@ -7,11 +7,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipeline import objects, scratch
 from pipeline.locations import S3Location, locate
-from pipeline.publishing import PartReport
+from pipeline.publishing import PartReport, note_of, noted
 
 _SHA256, _WORK = "sha256", "work"
 
@@ -39,17 +37,18 @@ class S3Stage:
         noted = {_SHA256: report.sha256, _WORK: report.work}
         if not objects.upload(written, part, noted):
             report = self._taken(part, report) or self._replaced(part, report, written, noted)
-        objects.write(self._note(report.name), report.model_dump_json().encode())
+        objects.write(self._note(report.name), note_of(report))
         return report
 
     def finished(self, name: str, work: str) -> PartReport | None:
         """The part `name` if an earlier run made it by the same `work` and it is what was noted."""
         try:
-            report = PartReport.model_validate_json(objects.read(self._note(name)))
-        except (FileNotFoundError, ValidationError):
+            report = noted(objects.read(self._note(name)))
+        except FileNotFoundError:
             return None
-        same = report.work == work and report.name == name
-        return report if same and _holds(self._part(name), report) else None
+        if report is None or (report.work, report.name) != (work, name):
+            return None
+        return report if _holds(self._part(name), report) else None
 
     def reuse(
         self, report: PartReport, *, name: str, run_id: str, destination: str | None = None

@@ -26,4 +26,6 @@ def is_intact(document: bytes, seal: str) -> bool:
 
 
 def _exchanged(document: bytes, old: str, new: str) -> bytes:
-    return document.replace(f'"seal": "{old}"'.encode(), f'"seal": "{new}"'.encode())
+    for seal in ('"seal": "{}"', '"seal":"{}"'):
+        document = document.replace(seal.format(old).encode(), seal.format(new).encode())
+    return document

@@ -11,10 +11,11 @@ from pipeline import bundle, limits
 from pipeline.aliases import resolved
 from pipeline.config import Config
 from pipeline.destinations import open_destination
+from pipeline.drift_notes import damaged_notes
 from pipeline.errors import DestinationError
 from pipeline.files import holds
 from pipeline.profile import RUN_PROFILE
-from pipeline.publishing import MANIFEST, Destination, VersionManifest
+from pipeline.publishing import DRIFT, MANIFEST, Destination, VersionManifest
 
 _SHOWN = 5
 
@@ -32,7 +33,8 @@ class Verification(Config):
 def verify(path: str | Path) -> Verification:
     """Check every hash of a bundle, or of all versions of a destination.
 
-    A destination must hold nothing but what was sealed, and its pointer must lead to a version.
+    A destination must hold nothing but what was sealed, its pointer must lead to a version, and its
+    notes of drift must be as they were written.
 
     Raises:
         BundleError: if the bundle is damaged, or a model holds what it must not.
@@ -50,6 +52,10 @@ def verify(path: str | Path) -> Verification:
     # A link that leads nowhere is no pointer; before the first version there is none either.
     if destination.pointer is None and destination.run_ids():
         problems.append("current leads to no version; `parquet2vec rollback DEST RUN` moves it")
+    problems += [
+        f"{DRIFT}/{name}, which `monitor` does not count; delete it"
+        for name in damaged_notes(destination)
+    ]
     if problems:
         more = [f"… and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise DestinationError(

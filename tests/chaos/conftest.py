@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from harness import shim
 from harness.bundles import BundleStore, BundleWorld, first_bundle, make_bundle_world
+from harness.drift import monitoring
 from harness.models import ModelStore, make_model_world
 from harness.process import Processes
 from harness.reference import (
@@ -101,6 +102,7 @@ def models(bundles: BundleWorld, scratch: Path) -> BundleWorld:
         "embed-first",
         "gc",
         "rollback",
+        "monitor",
         "bundle",
         "bundle-first",
         "models",
@@ -120,6 +122,7 @@ def store(
         "embed-first": lambda: DiskStore(first_publication(world), place),
         "gc": lambda: DiskStore(cleaning(world), place),
         "rollback": lambda: DiskStore(rolling_back(world), place),
+        "monitor": lambda: monitoring(world, place),
         "bundle": lambda: BundleStore(bundles, place),
         "bundle-first": lambda: BundleStore(first_bundle(bundles), place),
         "models": lambda: ModelStore(models, place),

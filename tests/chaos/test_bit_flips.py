@@ -15,8 +15,12 @@ from harness.shim import WATCH, Kind, Mode, Plan
 from harness.size import seeded, sizes
 from harness.trial import DiskStore, Tally, require_rerun_completes
 
-from pipeline import Bundle, verify
+from pipeline import Bundle, MonitorJob, monitor, verify
+from pipeline.destinations import open_destination
+from pipeline.drift_notes import notes
 from pipeline.errors import BundleError, DestinationError
+from pipeline.profile import RUN_PROFILE
+from pipeline.publishing import DRIFT
 
 SETTINGS = (
     {"vector": "fixed", "dtype": "float32"},
@@ -30,8 +34,10 @@ SETTINGS = (
 def published(
     request: pytest.FixtureRequest, scratch: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> World:
-    """A world whose outputs have this setting; its destination is at `reference`."""
-    return make_world(scratch / tmp_path_factory.mktemp("flips").name, **request.param)
+    """A world whose outputs have this setting; its destination is at `reference`, monitored."""
+    world = make_world(scratch / tmp_path_factory.mktemp("flips").name, **request.param)
+    monitor(MonitorJob(destination=str(reference(world))))
+    return world
 
 
 def reference(world: World) -> Path:
@@ -57,19 +63,22 @@ class Flip:
 
 
 def flips(files: list[Path], chance: Random, size: int) -> Iterator[Flip]:
-    """Turned bits in all files, each bit as likely as any other."""
+    """Turned bits in all files, as many in each."""
     contents = {path: path.read_bytes() for path in sorted(files)}
-    for path in chance.choices(list(contents), [len(c) for c in contents.values()], k=size):
+    for path in chance.choices(list(contents), k=size):
         yield Flip(path, chance.randrange(8 * len(contents[path])), contents[path])
 
 
 def silent(flip: Flip, notices: Callable[[], object], error: type[Exception]) -> bool:
-    """Whether a turned bit on disk goes unnoticed; the file is as it was afterwards."""
+    """Whether a turned bit on disk goes unnoticed, or is told without the name of its file.
+
+    The file is as it was afterwards.
+    """
     flip.path.write_bytes(flip.after)
     try:
         notices()
-    except error:
-        return False
+    except error as told:
+        return flip.path.name not in str(told)
     finally:
         flip.path.write_bytes(flip.before)
     return True
@@ -81,6 +90,7 @@ def test_a_flip_in_a_published_file_is_found_by_verify(
 ) -> None:
     destination = reference(published)
     chance, files = seeded("verify"), list((destination / "current").resolve().iterdir())
+    files += (destination / DRIFT).glob("*.json")
     missed = [
         str(flip)
         for flip in flips(files, chance, size)
@@ -123,8 +133,27 @@ def test_a_flip_in_a_page_never_reads_as_other_values(
     assert not wrong
 
 
-@sizes(6, 250)
-def test_a_flip_in_a_staged_part_is_never_published(
+@sizes(20, 200)
+def test_a_flip_in_what_monitor_reads_is_told_or_left_out(
+    published: World, figure: Callable[[object], None], size: int
+) -> None:
+    destination, job = reference(published), MonitorJob(destination=str(reference(published)))
+    calm, chance, missed = monitor(job), seeded("monitor"), list[str]()
+    (note,) = (destination / DRIFT).glob("*.json")
+    for flip in flips([destination / "current" / RUN_PROFILE], chance, size):
+        missed += [str(flip)] if silent(flip, lambda: monitor(job), DestinationError) else []
+    whole = notes(open_destination(destination))
+    for flip in flips([note], chance, size):
+        flip.path.write_bytes(flip.after)
+        missed += [str(flip)] if notes(open_destination(destination)) else []
+        flip.path.write_bytes(flip.before)
+    figure(f"{2 * size} flips, {len(missed)} silent")
+    assert not missed
+    assert (monitor(job), len(whole)) == (calm, 1)
+
+
+@sizes(12, 250)
+def test_a_flip_in_a_staged_part_or_its_note_is_never_published(
     processes: Processes,
     published: World,
     place: Callable[[], Path],
@@ -133,7 +162,9 @@ def test_a_flip_in_a_staged_part_is_never_published(
 ) -> None:
     store, chance = DiskStore(published, place), seeded("staged")
     stopped = tree.load(Path(killed_before_the_commit(processes, store)))
-    staged = [name for name in stopped if name.startswith("_stage") and name.endswith(".parquet")]
+    files = [name for name, entry in stopped.items() if isinstance(entry, bytes)]
+    staged = [name for name in files if name.startswith("_stage/")]
+    assert {".parquet", ".json"} == {Path(name).suffix for name in staged}
     tally = Tally(published)
     for _ in range(size):
         name = chance.choice(staged)
@@ -144,7 +175,7 @@ def test_a_flip_in_a_staged_part_is_never_published(
         with tally.trial(flip):
             require_rerun_completes(processes, store, to)
         store.drop(to)
-    figure(f"{size} flips in {len(staged)} staged parts, {len(tally.bad)} silent")
+    figure(f"{size} flips in {len(staged)} staged files, {len(tally.bad)} silent")
     tally.require_none_bad()
 
 

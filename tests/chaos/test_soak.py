@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from harness.process import KILLED, Processes
-from harness.reference import SMALL, World, hashes
+from harness.reference import SMALL, World, hashes, sha256
 from harness.size import seeded, sizes
+
+from pipeline.profile import RUN_PROFILE
 
 KILLS = 10
 
@@ -56,6 +58,7 @@ def test_soak(
     ended = processes.run(*argv(to))
     assert ended.code == 0, ended
     assert hashes(to / "current") == hashes(whole / "current")
+    assert sha256(to / "current" / RUN_PROFILE) == sha256(whole / "current" / RUN_PROFILE)
     assert not list((to / "_stage").iterdir())
     rows = pq.read_table(to / "current", columns=["row_id"]).num_rows
     figure(

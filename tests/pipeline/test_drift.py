@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Bundle, DriftReport, EmbeddingJob, Encoder, MonitorJob, embed, monitor
+from pipeline import Bundle, DriftReport, EmbeddingJob, Encoder, MonitorJob, embed, monitor, verify
 from pipeline.chance import Chance, Spread
 from pipeline.config import RetentionJob
 from pipeline.destinations import open_destination
@@ -187,6 +187,29 @@ def test_a_damaged_profile_is_refused(nightly: Nightly) -> None:
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(DestinationError, match="as it was sealed"):
         monitor(MonitorJob(destination=str(nightly.destination)))
+
+
+@pytest.mark.parametrize("damage", ['"drifted":true ', '"drifted":fals', ""])
+def test_a_damaged_note_is_told_by_verify_and_not_counted(nightly: Nightly, damage: str) -> None:
+    nightly.run()
+    report = nightly.run()
+    path = nightly.destination / "_drift" / f"{report.run_id}.json"
+    told = path.read_text()
+    path.write_text(told.replace('"drifted":false', damage, 1) if damage else "")
+    with pytest.raises(DestinationError, match=f"_drift/{path.name}, which"):
+        verify(nightly.destination)
+    assert nightly.run().history == 1
+    path.write_text(told)
+    verify(nightly.destination)
+
+
+def test_a_note_that_is_half_written_is_none(nightly: Nightly) -> None:
+    report = nightly.run()
+    whole = (nightly.destination / "_drift" / f"{report.run_id}.json").read_bytes()
+    for name in (f"{report.run_id}.json.0123.tmp", "0123.svg.4567.tmp"):
+        (nightly.destination / "_drift" / name).write_bytes(whole[:100])
+    verify(nightly.destination)
+    assert nightly.run().history == 1
 
 
 def test_the_picture_shows_what_moved_and_nothing_of_it_runs(nightly: Nightly) -> None:

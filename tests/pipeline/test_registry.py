@@ -398,3 +398,19 @@ def test_a_failed_deletion_is_told(
     monkeypatch.setattr(DiskRegistry, "remove", refuses)
     with pytest.raises(PublishError, match=r"cannot clean .*Permission denied"):
         registries.clean(models, keep=1, grace="0s")
+
+
+def test_a_registry_whose_first_run_was_killed_before_its_mark_had_a_name_is_made(
+    models: DiskRegistry, add: Add
+) -> None:
+    mark = models.root / MARK
+    mark.rename(left := mark.with_name(f"{MARK}.0123.tmp"))
+    assert open_registry(models.root, create=True) == models
+    promote(models, add("a"))
+    old = now().timestamp() - 8 * 86_400
+    os.utime(left, (old, old))
+    for name in ("production.0123.tmp", "_moves/production.json.0123.tmp"):
+        (models.root / name).symlink_to("versions/a")
+    gone = clean(models, keep=1, grace="0s").leftovers
+    assert gone == (f"{MARK}.0123.tmp", "_moves/production.json.0123.tmp", "production.0123.tmp")
+    assert not list(models.root.rglob("*.tmp"))

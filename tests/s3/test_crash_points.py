@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import TypeAlias
 
 import pytest
 from stand.victim import KILLED, Ended, When, run, start
-from stand.world import Place, World, add_file, hashes, names
+from stand.world import Place, World, add_file, hashes, names, profile
 
 from pipeline import verify
 from pipeline.config import EmbeddingJob
@@ -17,6 +18,8 @@ from pipeline.locations import S3Location, locate
 from pipeline.resolution import resolve
 
 _WAYS: tuple[When, When] = ("before", "after")
+# Hashes of the parts, and of the profile.
+Seen: TypeAlias = "tuple[tuple[str, ...], str | None]"
 
 
 @pytest.fixture
@@ -39,15 +42,15 @@ def prepared(world: World, place: Place) -> Callable[[], str]:
     return make
 
 
-def seen(to: str) -> tuple[str, ...] | None:
+def seen(to: str) -> Seen | None:
     """What readers are given now; None before the first version."""
     try:
-        return hashes(to)
+        return hashes(to), profile(to)
     except DestinationError:
         return None
 
 
-def completed(job: EmbeddingJob, to: str) -> tuple[str, ...]:
+def completed(job: EmbeddingJob, to: str) -> Seen | None:
     """What readers are given after a rerun, with everything where it belongs."""
     ended = run(job)
     assert ended.code == 0, ended
@@ -55,7 +58,7 @@ def completed(job: EmbeddingJob, to: str) -> tuple[str, ...]:
     left = [name for name in names(to) if name.startswith("_stage")]
     assert not left, left
     assert len(open_destination(to).run_ids()) == 1
-    return hashes(to)
+    return seen(to)
 
 
 def points(job: EmbeddingJob, ended: Ended, share: int | None) -> list[int]:
@@ -84,7 +87,8 @@ def test_crash_points(
     fresh = place if first else prepared
     to = fresh()
     before, ended = seen(to), run(job(to))
-    after = hashes(to)
+    after = seen(to)
+    assert after is not None and after[1] is not None
     chosen, trials, saw_new = points(job(to), ended, share), 0, 0
     for at in chosen:
         for when in _WAYS if share is None else [_WAYS[at % 2]]:
@@ -120,7 +124,7 @@ def test_random_kills(
     to = prepared()
     before = seen(to)
     assert run(job(to)).code == 0
-    after, chance, died = hashes(to), random.Random(1), 0
+    after, chance, died = seen(to), random.Random(1), 0
     for trial in range(trials):
         to = prepared()
         ended = start(job(to)).wait(kill_after=chance.uniform(0.05, 0.6))

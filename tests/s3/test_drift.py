@@ -10,30 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from stand.world import Place, World, names
 
-from pipeline import Bundle, Encoder, MonitorJob, embed, monitor, objects, verify
+from pipeline import MonitorJob, embed, monitor, objects, verify
 from pipeline.destinations import open_destination
+from pipeline.drift_notes import notes
 from pipeline.errors import DestinationError
 from pipeline.locations import S3Location, locate
-from pipeline.profile import RUN_PROFILE, TRAINING_PROFILE
-from pipeline.profiling import Sample, places_of, profile_of, things_of
-
-
-@pytest.fixture
-def model(world: World, tmp_path: Path) -> str:
-    """The world's bundle with the profile of the world's table, in blocks of 60 rows."""
-    bundle = Bundle.open(world.bundle)
-    encoder, samples = Encoder(bundle), []
-    for batch in pq.read_table(world.source).combine_chunks().to_batches(max_chunksize=60):
-        inputs = encoder.inputs(batch)
-        sample = Sample(places_of(batch.num_rows, batch.num_rows))
-        sample.add(inputs, encoder.encode_inputs(inputs), None)
-        samples.append(sample)
-    things = things_of(encoder.schema, dim=encoder.dim, scored=False)
-    profile = profile_of(samples, things, labels={}, rows=600).to_bytes()
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
-    path = tmp_path / "model"
-    Bundle.write(path, manifest=bundle.manifest, files=files | {TRAINING_PROFILE: profile})
-    return str(path)
+from pipeline.profile import RUN_PROFILE
 
 
 def at(url: str) -> S3Location:
@@ -43,11 +25,11 @@ def at(url: str) -> S3Location:
 
 
 def test_a_profile_is_that_of_a_disk_and_drift_is_noted_in_the_store(
-    world: World, place: Place, model: str, tmp_path: Path
+    world: World, place: Place, tmp_path: Path
 ) -> None:
     to = place()
-    first = embed(world.job(to, bundle=model, source=str(world.source)))
-    local = embed(world.job(tmp_path / "to", bundle=model, source=str(world.source)))
+    first = embed(world.job(to, source=str(world.source)))
+    local = embed(world.job(tmp_path / "to", bundle=str(world.bundle), source=str(world.source)))
     profiles = [
         open_destination(path).profile(report.run_id)
         for path, report in ((to, first), (tmp_path / "to", local))
@@ -68,18 +50,31 @@ def test_a_profile_is_that_of_a_disk_and_drift_is_noted_in_the_store(
     place_of = table.column_names.index(name)
     nothing = pa.nulls(table.num_rows, table.schema.field(name).type)
     pq.write_table(table.set_column(place_of, name, nothing), more / "zz-broken.parquet")
-    embed(world.job(to, bundle=model, source=str(more)))
+    embed(world.job(to, source=str(more)))
     found = monitor(MonitorJob(destination=to))
     assert found.drifted
     assert found.previous == first.run_id
     assert name in {column.name for column in found.columns if column.drifted}
 
 
-def test_a_damaged_profile_in_a_store_is_told(world: World, place: Place, model: str) -> None:
+def test_a_damaged_profile_in_a_store_is_told(world: World, place: Place) -> None:
     to = place()
-    report = embed(world.job(to, bundle=model))
+    report = embed(world.job(to))
     objects.write(at(to).join("versions", report.run_id, RUN_PROFILE), b"{}")
     with pytest.raises(DestinationError, match=RUN_PROFILE):
         verify(to)
     with pytest.raises(DestinationError, match="as it was sealed"):
         monitor(MonitorJob(destination=to))
+
+
+def test_a_damaged_note_in_a_store_is_told_and_not_counted(world: World, place: Place) -> None:
+    to = place()
+    embed(world.job(to))
+    run_id = monitor(MonitorJob(destination=to)).run_id
+    note = at(to).join("_drift", f"{run_id}.json")
+    objects.write(note, objects.read(note).replace(b'"drifted":false', b'"drifted":true ', 1))
+    assert not notes(open_destination(to))
+    with pytest.raises(DestinationError, match=f"_drift/{run_id}.json"):
+        verify(to)
+    monitor(MonitorJob(destination=to))
+    verify(to)

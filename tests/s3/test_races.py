@@ -16,6 +16,7 @@ from pipeline.destinations import open_destination
 from pipeline.errors import PublishError
 from pipeline.job import ShardFunction
 from pipeline.locations import S3Location, locate
+from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import MANIFEST, PartReport, Pointer
 from pipeline.retention import whole
 from pipeline.s3_destination import S3Destination
@@ -151,14 +152,45 @@ def test_a_version_that_another_run_deletes_meanwhile_is_not_published(
 
     def create_late(location: S3Location, data: bytes) -> bool:
         if location.name == MANIFEST:
-            parts = [facts.location for facts in objects.listed(locate_s3(to).join("versions"))]
-            objects.delete(parts[:1])
+            found = [facts.location for facts in objects.listed(locate_s3(to).join("versions"))]
+            objects.delete([one for one in found if one.name.endswith(".parquet")][:1])
         return create(location, data)
 
     monkeypatch.setattr(objects, "create", create_late)
     with pytest.raises(PublishError, match="missing or cut"):
         embed(world.job(to))
     assert opened(to).run_ids() == []
+
+
+@pytest.mark.parametrize("other", [None, b"of a run that took over other parts"])
+def test_a_profile_that_another_run_touches_meanwhile_is_the_one_that_was_sealed(
+    world: World, place: Place, monkeypatch: pytest.MonkeyPatch, other: bytes | None
+) -> None:
+    to, create = place(), objects.create
+
+    def create_late(location: S3Location, data: bytes) -> bool:
+        created = create(location, data)
+        if location.name == MANIFEST:
+            folder = S3Location(location.bucket, location.key.rpartition("/")[0])
+            touched = folder.join(RUN_PROFILE)
+            objects.write(touched, other) if other else objects.delete([touched])
+        return created
+
+    monkeypatch.setattr(objects, "create", create_late)
+    embed(world.job(to))
+    verify(to)
+
+
+def test_a_run_that_is_late_leaves_the_profile_of_what_was_published(
+    world: World, place: Place
+) -> None:
+    to, has = place(), S3Destination.has
+    run_id, seen = embed(world.job(to)).run_id, [True, False]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Destination, "has", lambda self, run: seen.pop() and has(self, run))
+        opened(to)._put_profile(run_id, b"of a run that took over other parts")
+    assert not seen
+    verify(to)
 
 
 def test_a_version_that_lacks_a_part_is_never_sealed(

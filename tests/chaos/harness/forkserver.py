@@ -25,7 +25,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-IMPORTS = ("flows.cli", "flows.texts", "flows.progress", "pipeline.job", "pipeline.verification")
+IMPORTS = (
+    "flows.cli",
+    "flows.texts",
+    "flows.progress",
+    "pipeline.job",
+    "pipeline.monitoring",
+    "pipeline.verification",
+)
 GIVE_UP_SECONDS = 120.0
 
 

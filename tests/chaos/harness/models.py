@@ -86,6 +86,9 @@ class ModelStore:
             raise UnsoundError(f"left behind: {left}")
         if (folder / "versions" / OLDEST).exists():
             raise UnsoundError("the oldest version was not deleted")
+        aliases = [path for name in ALIASES for path in folder.glob(f"{name}.*")]
+        if left := [*aliases, *(folder / "_moves").glob("*.tmp")]:
+            raise UnsoundError(f"left behind: {', '.join(map(str, left))}")
 
     def drop(self, destination: str) -> None:
         """Remove the folder."""

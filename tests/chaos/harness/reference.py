@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from dataclasses import dataclass, replace
@@ -14,8 +15,20 @@ from workloads import Workload
 
 from harness import tree
 from pipeline import EmbeddingJob, embed
+from pipeline.profile import RUN_PROFILE
+from pipeline.publishing import MANIFEST
 
-SMALL = Workload("chaos", 600, 3, (8, 4), null_share=0.1, cardinalities=(5,), sample=300, files=3)
+SMALL = Workload(
+    "chaos",
+    600,
+    3,
+    (8, 4),
+    null_share=0.1,
+    cardinalities=(5,),
+    sample=300,
+    files=3,
+    profiled=True,
+)
 
 
 DESTINATION = "DESTINATION"
@@ -23,11 +36,19 @@ DESTINATION = "DESTINATION"
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """What a version must hold: its rows, and its parts with their SHA-256."""
+    """What a version must hold: its rows, its parts with their SHA-256, and its profile's.
+
+    `reports` are what its manifest says of the parts.
+
+    A profile counts what a run computed. So runs of the same work that found other parts to take
+    over publish other `profiles`; each run one of them.
+    """
 
     run_id: str
     table: pa.Table
     parts: dict[str, str]
+    reports: list[dict[str, object]]
+    profiles: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +109,11 @@ def make_world(folder: Path, *, vector: str = "fixed", dtype: str = "float32") -
 
 
 def first_publication(world: World) -> World:
-    """The same work, to a destination that is not there yet."""
-    return replace(world, before={}, older=None, old=None)
+    """The same work, to a destination that is not there yet, where all is to be computed."""
+    destination = world.bundle.parent / "first"
+    job = job_of(world.bundle, world.source, destination, {"threads": 1})
+    new = replace(world.new, profiles=version(destination, embed(job).run_id).profiles)
+    return replace(world, before={}, older=None, old=None, new=new)
 
 
 def cleaning(world: World) -> World:
@@ -124,9 +148,12 @@ def make_rivals(world: World) -> tuple[World, World]:
     other = version(destination, embed(job).run_id)
     given: dict[str, object] = {"threads": 1, "keep": 1, "grace": "15m"}
     command = embed_command(world.bundle, world.source, given)
-    first = replace(world, command=command, rival=other)
+    # After the other one there is nothing to take over.
+    profiles = world.new.profiles | first_publication(world).new.profiles
+    new = replace(world.new, profiles=profiles)
+    first = replace(world, command=command, new=new, rival=other)
     command = embed_command(world.bundle, world.source, given | {"dtype": "float16"})
-    return first, replace(first, command=command, new=other, rival=world.new)
+    return first, replace(first, command=command, new=other, rival=new)
 
 
 def job_of(
@@ -148,10 +175,16 @@ def change(source: Path, index: int, *, seed: int) -> None:
 def version(destination: Path, run_id: str) -> Version:
     """The version that an undisturbed run has just published."""
     folder = destination / "versions" / run_id
-    return Version(run_id, pq.read_table(folder), hashes(folder))
+    reports = json.loads((folder / MANIFEST).read_bytes())["files"]
+    profiles = frozenset({sha256(folder / RUN_PROFILE)})
+    return Version(run_id, pq.read_table(folder), hashes(folder), reports, profiles)
 
 
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the parts in `folder`, by name."""
-    parts = sorted(folder.glob("*.parquet"))
-    return {part.name: hashlib.sha256(part.read_bytes()).hexdigest() for part in parts}
+    return {part.name: sha256(part) for part in sorted(folder.glob("*.parquet"))}
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal text."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from harness import tree
 from harness.reference import Version, World
+from pipeline.profile import RUN_PROFILE
+from pipeline.publishing import MANIFEST
 
 
 class UnsoundError(AssertionError):
@@ -36,20 +38,32 @@ def seen_in(content: tree.Tree, world: World) -> Version | None:
 def require_whole(content: tree.Tree, expected: Version) -> None:
     """The version is there with its seal, and with the bytes of a run that was never disturbed.
 
+    Parts and profile alike.
+
     Raises:
         UnsoundError: if not.
     """
     folder = f"versions/{expected.run_id}/"
     entries = {n.removeprefix(folder): e for n, e in content.items() if n.startswith(folder)}
-    seal = entries.pop("_manifest.json", None)
+    seal, profile = entries.pop(MANIFEST, None), entries.pop(RUN_PROFILE, b"")
     found = {n: hashlib.sha256(e).hexdigest() for n, e in entries.items() if isinstance(e, bytes)}
     if found != expected.parts:
         raise UnsoundError(f"{folder} {difference(found, expected.parts)}")
     if not isinstance(seal, bytes) or not seal:
         raise UnsoundError(f"{folder} is not sealed")
-    sealed = {part["name"]: part["sha256"] for part in json.loads(seal)["files"]}
+    manifest = json.loads(seal)
+    sealed = {part["name"]: part["sha256"] for part in manifest["files"]}
     if sealed != expected.parts:
         raise UnsoundError(f"{folder} in its seal {difference(sealed, expected.parts)}")
+    if manifest["files"] != expected.reports or manifest["rows"] != expected.table.num_rows:
+        raise UnsoundError(f"{folder} seals other facts of its parts: {manifest['files']}")
+    if not isinstance(profile, bytes) or not profile:
+        raise UnsoundError(f"{folder} has no profile")
+    counted = hashlib.sha256(profile).hexdigest()
+    if manifest["profile"] != {"bytes": len(profile), "sha256": counted}:
+        raise UnsoundError(f"{folder} seals another profile than it has: {manifest['profile']}")
+    if counted not in expected.profiles:
+        raise UnsoundError(f"{folder} has not the profile of a run that was never disturbed")
 
 
 def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str:

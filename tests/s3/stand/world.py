@@ -11,10 +11,13 @@ import pyarrow.parquet as pq
 from workloads import Workload
 
 from pipeline import EmbeddingJob, embed, objects
+from pipeline.destinations import open_destination
 from pipeline.locations import S3Location, locate
 from pipeline.resolution import resolve
 
-SMALL = Workload("s3", 600, 3, (8, 4), null_share=0.1, cardinalities=(5,), sample=300, files=3)
+SMALL = Workload(
+    "s3", 600, 3, (8, 4), null_share=0.1, cardinalities=(5,), sample=300, files=3, profiled=True
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,21 @@ def hashes(destination: str | Path, run: str | None = None) -> tuple[str, ...]:
     """SHA-256 of what readers of a destination are given, in the order of the rows."""
     files = resolve(destination, run).files
     return tuple(hashlib.sha256(content(file)).hexdigest() for file in files)
+
+
+def profile(destination: str | Path) -> str | None:
+    """SHA-256 of the profile of the version that readers see, which its manifest seals; if any.
+
+    Raises:
+        DestinationError: if there is no version.
+    """
+    opened, run_id = open_destination(destination), resolve(destination).run_id
+    found, sealed = opened.profile(run_id), opened.manifest(run_id).profile
+    if found is None or sealed is None:
+        assert (found, sealed) == (None, None)
+        return None
+    assert (len(found), hashlib.sha256(found).hexdigest()) == (sealed.bytes, sealed.sha256)
+    return sealed.sha256
 
 
 def content(file: str) -> bytes:
