@@ -15,6 +15,7 @@ from pipeline.config import RetentionJob
 from pipeline.destinations import open_destination
 from pipeline.disk_destination import DiskDestination
 from pipeline.disk_pointer import DiskPointer
+from pipeline.disk_stage import DiskStage
 from pipeline.errors import DestinationError, LockedError, PublishError
 from pipeline.pinning import rollback, unpin
 from pipeline.publishing import FORMAT, MANIFEST, PartReport, Pointer, Stage, VersionManifest
@@ -440,6 +441,19 @@ def test_a_part_whose_sync_failed_is_not_trusted_again(
         destination.commit(stage, manifest_of("a", [part]))
     monkeypatch.undo()
     assert destination.stage("a").finished(part.name, part.work) is None
+
+
+def test_a_part_whose_note_was_changed_is_not_trusted_again(destination: DiskDestination) -> None:
+    stage = destination.stage("a")
+    assert isinstance(stage, DiskStage)
+    part = finish(stage, 0, "content", run_id="a")
+    (note,) = stage.notes.iterdir()
+    told = note.read_text()
+    assert (rows := f'"rows":{part.rows}') in told
+    note.write_text(told.replace(rows, f'"rows":{part.rows + 1}'))
+    assert stage.finished(part.name, part.work) is None
+    note.write_text(told)
+    assert stage.finished(part.name, part.work) == part
 
 
 def test_names_are_durable_before_what_follows_them(

@@ -34,7 +34,7 @@ class DriftStore(DiskStore):
         found = {n: read(n, entry) for n, entry in content.items() if is_note(n)}
         for name, note in found.items():
             if note != self.notes.get(name):
-                raise UnsoundError(f"{name} is not the note of an undisturbed run: {note}")
+                raise UnsoundError(f"{name} is not as an undisturbed run noted it: {note!s:.80}")
         told = f"{DRIFT}/{self.world.new.run_id}.json" in found
         return seen and (self.world.new if told else self.world.old)
 
@@ -57,7 +57,7 @@ def read(name: str, entry: tree.Entry) -> object:
     try:
         return {key: told for key, told in json.loads(entry).items() if key not in PLACES}
     except ValueError:
-        raise UnsoundError(f"{name} is no JSON: {entry!r}") from None
+        raise UnsoundError(f"{name} is no JSON: {entry!r:.80}") from None
 
 
 def monitoring(world: World, place: Callable[[], Path]) -> DriftStore:
