@@ -18,7 +18,20 @@ def guessed(**columns: Any) -> Any:
 DAYS = pa.array([datetime.date(2026, 1, day) for day in (1, 1, 2, 2)])
 
 
-@pytest.mark.parametrize("name", ["id", "user_id", "USER_ID", "order_key", "uuid"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "id",
+        "user_id",
+        "USER_ID",
+        "order_key",
+        "uuid",
+        "Customer ID",
+        "userId",
+        "user.id",
+        "id-user",
+    ],
+)
 def test_a_column_that_is_called_a_key_and_never_repeats_is_one(name: str) -> None:
     assert guessed(**{"amount": [1.0, 2, 3, 4], name: [4, 3, 2, 1]}).key == (name,)
 
@@ -32,6 +45,11 @@ def test_what_repeats_or_is_missing_somewhere_is_no_key(values: list[Any]) -> No
 
 def test_numbers_that_happen_to_differ_are_no_key() -> None:
     assert guessed(amount=[1, 2, 3, 4]).key == ()
+
+
+def test_names_of_several_words_are_read_word_by_word() -> None:
+    found = guessed(bornOn=DAYS, eventDay=DAYS, isLate=[1, 2, 3, 1], paid=[1, 2, 3, 4])
+    assert (found.event_time, found.labels, found.key) == ("eventDay", ("isLate",), ())
 
 
 def test_a_key_may_repeat_where_the_time_tells_its_rows_apart() -> None:
@@ -106,3 +124,53 @@ def test_every_type_that_a_table_may_hold_is_looked_at() -> None:
 def test_a_table_without_a_feature_is_refused() -> None:
     with pytest.raises(SchemaError, match="no column that can be a feature"):
         guessed(binary=pa.array([b"a", b"b"]))
+
+
+SEVERAL = list(range(30))
+
+
+@pytest.mark.parametrize(
+    "name", ["birth_date", "date_of_birth", "dob", "expiryDate", "valid_until", "deleted_at"]
+)
+def test_a_time_that_says_something_else_is_not_when_the_row_was(name: str) -> None:
+    assert guessed(**{name: DAYS, "x": [1.0] * 4}).event_time is None
+    assert guessed(**{name: DAYS, "admitted": DAYS, "x": [1.0] * 4}).event_time == "admitted"
+
+
+def test_a_time_that_some_rows_lack_is_no_event_time() -> None:
+    shipped = pa.array([DAYS[0].as_py(), None, None, DAYS[3].as_py()])
+    assert guessed(shipped_at=shipped, x=[1.0] * 4).event_time is None
+
+
+def test_an_identifier_of_sixteen_bytes_is_a_key_as_duckdb_writes_it() -> None:
+    identifiers = pa.array([bytes([row] * 16) for row in range(4)], pa.binary(16))
+    assert guessed(id=identifiers, x=[1.0] * 4).key == ("id",)
+
+
+def test_the_nameless_index_of_a_frame_is_its_key() -> None:
+    assert guessed(x=[1.0] * 4, __index_level_0__=[0, 2, 4, 6]).key == ("__index_level_0__",)
+
+
+def test_a_place_called_y_is_no_label() -> None:
+    assert guessed(x=[1.0, 2.0], y=[0.5, 1.5]).labels == ()
+    assert guessed(a=[1.0, 2.0], y=[0.5, 1.5]).labels == ("y",)
+
+
+def test_text_that_never_repeats_may_be_the_key_for_all_its_name_tells() -> None:
+    patients = [f"P{row}" for row in SEVERAL]
+    found = guessed(patient=patients, ward=["a", "b"] * 15, x=[1.5] * 30)
+    assert (found.key, found.key_candidates) == ((), ("patient",))
+
+
+def test_bytes_as_many_as_a_square_image_may_be_a_picture() -> None:
+    def bytes_of(length: int) -> pa.Array:
+        return pa.array([[0] * length] * 2, pa.list_(pa.uint8(), length))
+
+    found = guessed(x=[1.0, 2.0], grey=bytes_of(16), colour=bytes_of(12), word=bytes_of(7))
+    assert found.pictures == ("grey", "colour")
+
+
+def test_columns_called_like_outputs_are_left_out_and_not_refused() -> None:
+    vectors = pa.array([[1.0, 2.0]] * 2, pa.list_(pa.float32(), 2))
+    found = guessed(x=[1.0, 2.0], embedding=vectors)
+    assert found.columns["embedding"].role == "ignore"
