@@ -140,9 +140,10 @@ class Likelihood(nn.Module):
         present = torch.cat(
             [self._present(rows), torch.ones_like(rows.codes, dtype=weights.dtype)], dim=1
         )
-        return (self.errors(parameters, rows) * weights).sum(1) / (present * weights).sum(
-            1
-        ).clamp_min(1e-6)
+        # Runtimes add up in orders of their own, which thousands of float32 terms do not bear.
+        total = (self.errors(parameters, rows) * weights).sum(1, dtype=torch.float64)
+        weight = (present * weights).sum(1, dtype=torch.float64)
+        return (total / weight.clamp_min(1e-6)).to(weights.dtype)
 
     def targets(self, codes: Tensor) -> Tensor:
         """Codes [N, C] as classes: those beyond the classes of a column count as rare."""

@@ -1,6 +1,7 @@
 """Tables nobody thought of: a few random ones, exported in full, tried on rows never seen."""
 
 from collections.abc import Callable
+from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,10 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from export import export
+from export.candidate import Candidate
+from export.models import build
 from export.runtime import Runtime
+from export.verify import check_reference
 from pipeline import Encoder
 from pipeline.errors import SchemaError
 from pipeline.feed import feed
@@ -78,3 +82,15 @@ def test_any_table_exports_and_embeds_rows_it_never_saw(
     assert found.shape == (ROWS, 2) and np.isfinite(found).all()
     whole = Runtime(bundle.read("encoder.onnx"))(feed(table, checkpoint.schema))["embedding"]
     np.testing.assert_array_equal(found, whole)
+
+
+def test_thousands_of_elements_add_up_alike_in_every_runtime(
+    new_checkpoint: Callable[..., Checkpoint],
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60, (ROWS, 3072)).astype("u1")
+    table = pa.table({"photo": pa.FixedSizeListArray.from_arrays(pa.array(pixels.ravel()), 3072)})
+    checkpoint = new_checkpoint(table, dim=4)
+    models = build(checkpoint, version=version("parquet2vec"))
+    files = {name: model.SerializeToString() for name, model in models.items()}
+    figures = check_reference(Candidate(files, checkpoint))
+    assert figures["scorer.onnx"] < 5e-6
