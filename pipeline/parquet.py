@@ -140,4 +140,11 @@ def unreadable(path: str, error: Exception) -> DataError | StoreError:
         )
     if isinstance(error, FileNotFoundError | PermissionError):
         return DataError(f"{path} cannot be read: {error.strerror or reason}")
+    if "decrypt" in reason:
+        return DataError(f"{path} must be readable without a key, found it encrypted; decrypt it")
+    if "not supported" in reason or "Unsupported" in reason:
+        return DataError(
+            f"{path} must be in a form that Arrow reads, found another ({reason}); write it again, "
+            "compressed with zstd or snappy"
+        )
     return DataError(f"{path} cannot be read: it is truncated, damaged or not Parquet ({reason})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,7 @@ from pipeline.values import Problem, find_problem, not_utf8
 ROWS_PER_SHARD = 1_000_000
 BYTES_PER_SHARD = 128 * 2**20
 ROWS_PER_BATCH = 65_536
+BYTES_GATHERED = 2**22
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,36 @@ def _decoded(
     plain = [name for name in stored if name not in coded]
     reopen = partial(open_parquet, file.file, columns=1)
     rows = min(rows_per_batch, affordable_rows(parquet, groups, plain, reopen))
-    yield from parquet.iter_batches(
-        batch_size=rows, row_groups=groups, columns=stored, use_threads=False
+    yield from _gathered(
+        parquet.iter_batches(batch_size=rows, row_groups=groups, columns=stored, use_threads=False),
+        rows=rows,
     )
+
+
+def _gathered(batches: Iterable[pa.RecordBatch], *, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of about `rows`, where row groups are small.
+
+    No batch of Arrow's that holds a dictionary reaches into the next row group, and each costs as
+    much as some hundred rows, wherever it goes.
+    """
+    waiting: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in batches:
+        if waiting and count + batch.num_rows > rows:
+            yield _together(waiting)
+            waiting, count, size = [], 0, 0
+        waiting.append(batch)
+        count += batch.num_rows
+        # Of every row group a dictionary is held as well, however few rows use it.
+        if 2 * count >= rows or (size := size + batch.nbytes) >= BYTES_GATHERED:
+            yield _together(waiting)
+            waiting, count, size = [], 0, 0
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 def _constant(value: str | None, rows: int) -> pa.Array:

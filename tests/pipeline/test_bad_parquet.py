@@ -4,6 +4,7 @@ Every file is read in a child process, so that a crash is seen and not suffered.
 folder named by PARQUET2VEC_BAD_PARQUET are tried as well, such as Apache's parquet-testing.
 """
 
+import base64
 import gzip
 import io
 import json
@@ -19,6 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.parquet.encryption import (
+    CryptoFactory,
+    EncryptionConfiguration,
+    KmsClient,
+    KmsConnectionConfig,
+)
 
 from pipeline.errors import DataError, printable
 from pipeline.shards import read_batches
@@ -198,6 +205,50 @@ def test_a_broken_file_is_refused_by_name(child: Child, tmp_path: Path, name: st
     found = child.read(path)
     assert list(found) == ["refused"], found
     assert "broken file.parquet" in str(found["refused"])
+
+
+def with_codec(data: bytes, column: str, number: int) -> bytes:
+    """The file with another number of a codec in the footer, at the last chunk of `column`."""
+    name = column.encode()
+    # In Thrift's compact protocol: a list of one text, the path; then the codec, zigzag.
+    before = b"\x19\x18" + bytes([len(name)]) + name + b"\x15"
+    at = data.rindex(before) + len(before)
+    return data[:at] + bytes([2 * number]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5, 7, 63])
+def test_a_wrong_codec_is_refused_by_name(child: Child, tmp_path: Path, number: int) -> None:
+    path = tmp_path / "codec.parquet"
+    path.write_bytes(with_codec(written(sample()), "f64", number))
+    found = child.read(path)
+    assert list(found) == ["refused"], found
+    assert "codec.parquet" in str(found["refused"])
+    assert ("zstd or snappy" in str(found["refused"])) == (number in (3, 63))
+
+
+class Keys(KmsClient):
+    """Keys that are wrapped by nothing."""
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64decode(wrapped_key)
+
+
+@pytest.mark.parametrize("plaintext_footer", [True, False])
+def test_an_encrypted_file_is_told_as_one(
+    child: Child, tmp_path: Path, plaintext_footer: bool
+) -> None:
+    path, keys = tmp_path / "secret.parquet", CryptoFactory(lambda _: Keys())
+    settings = EncryptionConfiguration(
+        footer_key="f", column_keys={"k": ["f64"]}, plaintext_footer=plaintext_footer
+    )
+    properties = keys.file_encryption_properties(KmsConnectionConfig(), settings)
+    with pq.ParquetWriter(path, sample().schema, encryption_properties=properties) as writer:
+        writer.write_table(sample())
+    found = str(child.read(path)["refused"])
+    assert "secret.parquet must be readable without a key, found it encrypted" in found
 
 
 NOTHING: dict[str, Callable[[pq.ParquetWriter], None]] = {

@@ -14,9 +14,9 @@ from pipeline import storage
 from pipeline.config import RetentionJob
 from pipeline.destinations import open_destination
 from pipeline.disk_destination import DiskDestination
-from pipeline.disk_pointer import DiskPointer
 from pipeline.disk_stage import DiskStage
 from pipeline.errors import DestinationError, LockedError, PublishError
+from pipeline.lineage import who
 from pipeline.pinning import rollback, unpin
 from pipeline.publishing import FORMAT, MANIFEST, PartReport, Pointer, Stage, VersionManifest
 from pipeline.resolution import resolve
@@ -92,10 +92,13 @@ def read(destination: DiskDestination) -> list[str]:
 
 def longer_ago(destination: DiskDestination, run_id: str, minutes: float) -> None:
     """Let `run_id` have been left `minutes` earlier than it was."""
-    path = Path(destination.path) / "_superseded.json"
-    times = json.loads(path.read_bytes())
-    left = datetime.fromisoformat(times[run_id]) - timedelta(minutes=minutes)
-    path.write_text(json.dumps({**times, run_id: left.isoformat()}))
+    path = Path(destination.path) / "_moves.json"
+    moves = json.loads(path.read_bytes())
+    place = max(number for number, move in enumerate(moves) if move["version"] == run_id)
+    after = moves[place + 1]
+    left = datetime.fromisoformat(after["at"]) - timedelta(minutes=minutes)
+    after["at"] = left.isoformat()
+    path.write_text(json.dumps(moves))
 
 
 # ---------------------------------------------------------------------------- retention
@@ -137,26 +140,74 @@ def test_a_version_that_was_left_twice_counts_from_the_last_time(
     assert keep_last(destination, 1, grace="15m") == []
 
 
+class _Killed(BaseException):
+    pass
+
+
 def test_a_kill_right_after_the_move_forgets_no_time(
     destination: DiskDestination, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish("a")
     publish("b")
     longer_ago(destination, "a", minutes=60)
-    monkeypatch.setattr(DiskPointer, "_note", lambda *_: None)
-    publish("c")
+    commit(destination, "c", ["c"])
+    moved = storage.point
+
+    def dies(link: Path, target: str) -> None:
+        moved(link, target)
+        raise _Killed
+
+    with monkeypatch.context() as patched, pytest.raises(_Killed):
+        patched.setattr(storage, "point", dies)
+        destination.point(Pointer(run_id="c"))
     assert keep_last(destination, 1, grace="15m") == ["a"]
     assert destination.superseded("b") <= datetime.now(UTC)
     assert destination.run_ids() == ["b", "c"]
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"a": "yesterday"}', "[]"])
-def test_without_the_times_everything_counts_from_the_last_move(
+def test_who_moved_the_pointer_when_and_why_is_kept(
+    destination: DiskDestination, publish: Publish
+) -> None:
+    for run_id in ("a", "b"):
+        publish(run_id)
+    rollback(destination.path)
+    publish("c")
+    unpin(destination.path)
+    moves = destination.history()
+    assert [(move.version, move.pinned, move.why) for move in moves] == [
+        ("c", False, "unpinned"),
+        ("a", True, "rollback"),
+        ("b", False, None),
+        ("a", False, None),
+    ]
+    assert moves[0].by == who()
+    assert [move.at for move in moves] == sorted((move.at for move in moves), reverse=True)
+
+
+def test_a_move_that_was_killed_before_the_link_moved_did_not_happen(
+    destination: DiskDestination, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("a")
+    commit(destination, "b", ["b"])
+
+    def dies(*_: object) -> None:
+        raise _Killed
+
+    with monkeypatch.context() as patched, pytest.raises(_Killed):
+        patched.setattr(storage, "point", dies)
+        destination.point(Pointer(run_id="b"))
+    assert [move.version for move in destination.history()] == ["a"]
+    destination.point(Pointer(run_id="b"))
+    assert [move.version for move in destination.history()] == ["b", "a"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", '[{"version": "a", "at": "yesterday"}]', "[]"])
+def test_without_the_moves_everything_counts_from_the_last_move(
     destination: DiskDestination, publish: Publish, damage: str
 ) -> None:
     for run_id in ("a", "b"):
         publish(run_id)
-    (Path(destination.path) / "_superseded.json").write_text(damage)
+    (Path(destination.path) / "_moves.json").write_text(damage)
     assert keep_last(destination, 1, grace="15m") == []
     assert keep_last(destination, 1, grace="0s") == ["a"]
 
@@ -449,7 +500,8 @@ def test_a_part_whose_note_was_changed_is_not_trusted_again(destination: DiskDes
     part = finish(stage, 0, "content", run_id="a")
     (note,) = stage.notes.iterdir()
     told = note.read_text()
-    assert (rows := f'"rows":{part.rows}') in told
+    rows = f'"rows":{part.rows}'
+    assert rows in told
     note.write_text(told.replace(rows, f'"rows":{part.rows + 1}'))
     assert stage.finished(part.name, part.work) is None
     note.write_text(told)
@@ -485,8 +537,8 @@ def test_names_are_durable_before_what_follows_them(
         "sync versions",
         "sync _stage",
         "sync versions",
-        "rename current",
         "sync .",
+        "rename current",
         "sync .",
     ]
 

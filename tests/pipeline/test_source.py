@@ -362,3 +362,23 @@ def test_string_views_come_as_strings_that_can_be_filtered(tmp_path: Path) -> No
     path = write(tmp_path / "x.parquet", x=pa.array(["a", None, "b"]).cast(pa.string_view()))
     found = read(path, "x").filter(pa.array([True, False, True]))
     assert found["x"].to_pylist() == ["a", "b"]
+
+
+def test_small_row_groups_are_read_in_batches_of_a_useful_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pa.table({"id": range(1_000), "c": [f"k{i // 10}" for i in range(1_000)]})
+    pq.write_table(rows, tmp_path / "x.parquet", row_group_size=10)
+    source = open_source(tmp_path / "x.parquet")
+
+    def sizes() -> list[int]:
+        batches = read_batches(source, columns=["id", "c"], rows_per_batch=128, dictionary=["c"])
+        found = list(batches)
+        assert (
+            pa.concat_batches(found).cast(rows.schema).equals(rows.combine_chunks().to_batches()[0])
+        )
+        return [batch.num_rows for batch in found]
+
+    assert min(sizes()[:-1]) >= 64
+    monkeypatch.setattr("pipeline.shards.BYTES_GATHERED", 1)
+    assert max(sizes()) <= 10
