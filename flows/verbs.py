@@ -21,7 +21,7 @@ from flows.results import (
 )
 from pipeline.bundle import REPORT, replaceable
 from pipeline.config import GenerationJob
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.generation import generate as draw
 from pipeline.progress import Progress
 from pipeline.source import open_source
@@ -128,7 +128,11 @@ def generate(job: ComparedGenerationJob, *, progress: Progress) -> GenerationRes
     drawn = draw(GenerationJob(**job.model_dump(exclude={"compare", "html"})), progress=progress)
     if job.compare is None:
         return GenerationResult(generation=drawn)
-    return GenerationResult(generation=drawn, comparison=compare(job, progress=progress))
+    try:
+        found = compare(job, progress=progress)
+    except DataError as error:
+        raise DataError(f"{drawn.out} is written, and was not compared: {error}") from error
+    return GenerationResult(generation=drawn, comparison=found)
 
 
 def compare(job: ComparedGenerationJob, *, progress: Progress) -> Comparison:

@@ -127,7 +127,9 @@ class Sampler:
         self._decoder = Decoder(bundle.model(DECODER), numeric=width, logits=classes)
         self._noisy = noisy_slots(prologue)
         slots = len(self._noisy)
-        self._factor = np.array(kept.factor, np.float32).reshape(slots, -1)
+        # A table of categories has no slot with noise, and so no factors to tell a width from.
+        factors = len(kept.factor[0]) if slots else 0
+        self._factor = np.array(kept.factor, np.float32).reshape(slots, factors)
         self._deviation = np.array(kept.deviation, np.float32)
         told: dict[str, Any] = {
             "names": self._decoder.conditions,

@@ -57,6 +57,16 @@ def test_what_cannot_be_drawn_is_told_and_no_file_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_rows_that_are_too_few_to_compare_are_written_and_that_is_told(
+    cli_here: Cli, bundle: Path, table: Cli, folder_of: Cli, tmp_path: Path
+) -> None:
+    real, out = folder_of(tmp_path / "in", table()), tmp_path / "drawn.parquet"
+    done = cli_here("generate", bundle, "--rows", 20, "--out", out, "--compare", real)
+    assert done.code == 3
+    assert f"{out} is written, and was not compared" in " ".join(done.err.split())
+    assert pq.read_table(out).num_rows == 20
+
+
 def test_a_bundle_from_before_rows_could_be_drawn_is_refused(
     cli_here: Cli, bundle: Path, tmp_path: Path
 ) -> None:

@@ -463,5 +463,14 @@ def test_a_condition_that_cannot_be_met_is_told(
     assert ConfigError.exit_code == 2
 
 
+def test_a_table_without_numbers_is_drawn(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    truths = {f"truth_{i}": random.random(500) < 0.2 * (i + 1) for i in range(DIM)}
+    bundle = write_bundle(tmp_path / "model", pa.table({"city": ["Rome", "Oslo"] * 250, **truths}))
+    drawn = Sampler(bundle).draw(0, 300)
+    assert set(drawn["city"].to_pylist()) == {"Rome", "Oslo"}
+    assert 0.6 < pc.mean(drawn["truth_3"].cast(pa.int8())).as_py() < 0.95
+
+
 def test_dates_are_whole_days(drawn: pa.Table) -> None:
     assert isinstance(drawn["day"][0].as_py(), datetime.date)
