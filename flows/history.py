@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.drift import DriftReport
 from pipeline.drift_notes import notes
 from pipeline.past import past_of
-from pipeline.publishing import Destination, PastVersion
+from pipeline.publishing import Destination, Move, PastVersion
 
 State = Literal["readers", "pinned", "waiting", "kept", "deleted"]
 
@@ -41,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class History:
-    """All that is known of a destination, `entries` oldest first.
+    """All that is known of a destination, `entries` oldest first, `moves` newest first.
 
     `picture` is the SVG of the last drift report that has one.
     """
@@ -50,6 +50,7 @@ class History:
     entries: tuple[Entry, ...]
     damaged: tuple[str, ...]
     picture: bytes | None
+    moves: tuple[Move, ...] = ()
 
     @property
     def shown(self) -> Entry | None:
@@ -86,6 +87,7 @@ def read(destination: Destination) -> History:
         entries=tuple(entries),
         damaged=tuple(run_id for run_id in destination.run_ids() if run_id not in intact),
         picture=_picture(destination, entries),
+        moves=tuple(destination.history()),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import TypeAlias
 
 from flows.history import Entry, History
 from flows.history_charts import COLOURS
 from flows.wording import marked_up, moment, shortened, signed, size_of, span
 from pipeline.drift_picture import told, worst
+from pipeline.publishing import PUBLISHED, ROLLBACK, UNPINNED
 from training.report.page import SECTION
 
 # Versions that the table shows at once; the others unfold.
@@ -26,6 +28,8 @@ _STATES = {
     "deleted": "",
 }
 
+_MOVED = {ROLLBACK: "rolled back, pinned", UNPINNED: "let go"}
+
 _NEW = '<span class="badge">new</span>'
 
 Row: TypeAlias = tuple[str, Sequence[str]]
@@ -38,6 +42,11 @@ def tables(history: History) -> Iterable[str]:
     yield SECTION.substitute(
         title="Versions", words="Newest first; pale ones are deleted.", body=_versions(history)
     )
+    moves = list(_moves(history))
+    if moves:
+        words = "Newest first, publications left out; also what was undone."
+        body = _table_of(("when", "what", "from", "to", "by"), moves[:UNFOLDED], words=(1, 4))
+        yield SECTION.substitute(title="Who moved readers", words=words, body=body)
     findings = list(_findings(history))
     if findings:
         head = ("version", "column", "what was found", "against")
@@ -95,6 +104,21 @@ def _version_row(entry: Entry, before: Entry | None, models: Sequence[str]) -> R
         marked_up(shortened(made.by, 40)) if made is not None else "",
     )
     return entry.state, cells
+
+
+def _moves(history: History) -> Iterable[Row]:
+    """What moved readers beside publications, newest first."""
+    befores = [*history.moves, None][1:]
+    for move, before in zip(history.moves, befores, strict=True):
+        if move.why != PUBLISHED:
+            cells = (
+                marked_up(moment(move.at.astimezone(UTC).isoformat())),
+                marked_up(_MOVED.get(move.why or "", "not recorded")),
+                _short_code(before.version, 12) if before is not None else "",
+                _short_code(move.version, 12),
+                marked_up(shortened(move.by, 40)) if move.by is not None else "not recorded",
+            )
+            yield "", cells
 
 
 def _model(fingerprint: str, models: Sequence[str]) -> str:

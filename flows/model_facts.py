@@ -13,8 +13,9 @@ from pipeline.config import Config
 from pipeline.errors import BundleError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, PRODUCTION
+from pipeline.publishing import Move
 from pipeline.registries import open_registry
-from pipeline.registry import Move, Registry, before_production, find
+from pipeline.registry import Registry, before_production, find
 
 _CARD, _NUMBERS = "model_card.md", "evaluation.json"
 _MOVES_SHOWN = 5

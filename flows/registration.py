@@ -8,7 +8,7 @@ from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, PublishError
 from pipeline.lineage import Lineage, code, now, who
 from pipeline.locations import CANDIDATE, PRODUCTION
-from pipeline.publishing import Pointer
+from pipeline.publishing import ROLLBACK, UNPINNED, Pointer
 from pipeline.registries import open_registry
 from pipeline.registry import Registry, before_production, find
 from pipeline.source import open_source
@@ -87,7 +87,7 @@ def roll_back(models: str, version: str | None) -> Pointer:
             f"`parquet2vec models list {models}` shows what there is"
         )
     Bundle.open(registry.location(target))
-    pointer = Pointer(run_id=target, pinned=True, by=who(), why="rollback")
+    pointer = Pointer(run_id=target, pinned=True, by=who(), why=ROLLBACK)
     return _moved(registry, pointer, seen)
 
 
@@ -101,7 +101,7 @@ def unpin(models: str) -> Pointer:
     registry = open_registry(models)
     find(registry, PRODUCTION)
     seen = registry.alias(PRODUCTION)
-    pointer = Pointer(run_id=seen.run_id if seen else "", by=who(), why="unpinned")
+    pointer = Pointer(run_id=seen.run_id if seen else "", by=who(), why=UNPINNED)
     return _moved(registry, pointer, seen)
 
 

@@ -7,7 +7,7 @@
     DEST/_stage/<run_id>/…                work in progress; survives a kill and is resumed
     DEST/_lock                            held while a run writes; dropped when its process dies
     DEST/_pinned                          there while the pointer is pinned
-    DEST/_superseded.json                 since when readers no longer get which version
+    DEST/_moves.json                      when the pointer moved where, by whom and why
     DEST/_drift/<run_id>.json             what `monitor` found, and its picture
     DEST/_parquet2vec.json                marks the folder as ours, with the format
 
@@ -28,7 +28,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline import storage
-from pipeline.disk_pointer import CURRENT, PINNED, SUPERSEDED, DiskPointer
+from pipeline.disk_pointer import CURRENT, MOVES, PINNED, DiskPointer
 from pipeline.disk_stage import DiskStage, intact
 from pipeline.errors import DestinationError, PublishError
 from pipeline.profile import RUN_PROFILE
@@ -36,6 +36,7 @@ from pipeline.publishing import (
     DRIFT,
     MANIFEST,
     MARK,
+    Move,
     PartReport,
     Pointer,
     Stage,
@@ -49,7 +50,7 @@ from pipeline.publishing import (
     seal_manifest,
 )
 
-_NAMES = (CURRENT, PINNED, SUPERSEDED, "versions", "_stage", "_lock", DRIFT, MARK)
+_NAMES = (CURRENT, PINNED, MOVES, "versions", "_stage", "_lock", DRIFT, MARK)
 _REMOVED = ".removed"
 _GIVEN_UP = 3_600
 # What a fresh file system holds.
@@ -103,6 +104,10 @@ class DiskDestination:
         if run_id is None or not self.has(run_id):
             return None
         return Pointer(run_id=run_id, pinned=self._pointer.pinned)
+
+    def history(self) -> list[Move]:
+        """The moves of the pointer that are kept, the newest first."""
+        return self._pointer.history()
 
     def superseded(self, run_id: str) -> datetime:
         """When readers were last given a version that is not the current one, or later; in UTC."""
@@ -222,7 +227,7 @@ class DiskDestination:
         """Let readers see another version: a rename of the link."""
         # A killed run may have renamed the version and not synced its name.
         storage.sync_folder(self.root / "versions")
-        self._pointer.move(pointer, run_ids=self.run_ids())
+        self._pointer.move(pointer)
 
     def sweep(self) -> list[str]:
         """Drop all work in progress and what killed runs left behind; with the lock held."""

@@ -6,9 +6,6 @@
     MODELS/_moves/production.json         its moves; written before the link moves
     MODELS/_lock                          held while an alias moves or a version is deleted
     MODELS/_models.json                   marks the folder as ours, with the format
-
-The link alone says where an alias leads. A process that is killed between the two writes leaves a
-last move that did not happen: it is known by the link, which still leads to the move before.
 """
 
 from __future__ import annotations
@@ -22,21 +19,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from pipeline import storage
 from pipeline.bundle import MANIFEST, REPORT, Bundle
+from pipeline.disk_link import DiskLink
 from pipeline.errors import BundleError, LockedError, PublishError
-from pipeline.lineage import Lineage, now
+from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, is_run_id
 from pipeline.manifest import Manifest, parse
-from pipeline.publishing import Pointer
-from pipeline.registry import MARK, Move, claim, left_by_aliases, mark, require_mark
+from pipeline.publishing import Move, Pointer
+from pipeline.registry import MARK, claim, left_by_aliases, mark, require_mark
 from pipeline.replacing import replacing
 
 _NAMES = {*ALIASES, "versions", "lineage", "_moves", "_lock", "_removed", MARK, "lost+found"}
-_MOVES = TypeAdapter(list[Move])
-_MOVES_KEPT = 100
 # A training that was killed goes on where it stopped; after this time nobody will ask for it.
 _GIVEN_UP_SECONDS = 7 * 86_400
 _PATIENCE_SECONDS = 30
@@ -155,33 +149,23 @@ class DiskRegistry:
 
     def history(self, name: str) -> list[Move]:
         """The moves of an alias, the newest first: it is where that one says."""
-        moves, target = self._moves(name), self._target(name)
-        if target is None:
-            return []
-        if moves and moves[-1].version == target:
-            return moves[::-1]
-        if len(moves) > 1 and moves[-2].version == target:
-            return moves[-2::-1]  # killed before the link moved
-        moved = datetime.fromtimestamp(self._link(name).lstat().st_mtime, UTC)
-        return [Move(version=target, at=moved), *moves[::-1]]
+        return self._link(name).history()
 
     def move(self, name: str, pointer: Pointer, *, expected: str | None) -> bool:
         """Let an alias lead elsewhere, in one step; False if it is not at `expected` any more."""
         with self.locked():
             if not self.has(pointer.run_id):
                 raise BundleError(f"{self.path} has no version {pointer.run_id} any more")
-            if self._target(name) != expected:
+            link = self._link(name)
+            if link.target() != expected:
                 return False
             try:
-                moves = [*self.history(name)[::-1], Move.of(pointer, now())]
                 storage.make_folder(self.root / "_moves")
-                storage.write_file(self._history(name), _MOVES.dump_json(moves[-_MOVES_KEPT:]))
-                if expected != pointer.run_id:
-                    storage.point(self._link(name), f"versions/{pointer.run_id}")
+                link.move(pointer)
             except OSError as error:
                 raise PublishError(
-                    f"cannot move {self._link(name)}: {error.strerror or error}; it leads where it "
-                    "led before"
+                    f"cannot move {link.path}: {error.strerror or error}; it leads where it led "
+                    "before"
                 ) from None
         return True
 
@@ -216,36 +200,14 @@ class DiskRegistry:
                 path.unlink(missing_ok=True)
         return sorted(str(path.relative_to(self.root)) for path in doomed)
 
-    def _target(self, name: str) -> str | None:
-        """The version that a link names, whether that is there or not."""
-        link = self._link(name)
-        if link.exists() and not link.is_symlink():
-            raise BundleError(
-                f"{link} must be a link that is moved from version to version, found a folder; "
-                "move that away"
-            )
-        if not link.is_symlink():
-            return None
-        folder, _, version = str(link.readlink()).partition("/")
-        return version if folder == "versions" and is_run_id(version) else None
-
-    def _moves(self, name: str) -> list[Move]:
-        try:
-            return _MOVES.validate_json(_read(self._history(name)) or b"")
-        except ValidationError:
-            return []
-
     def _made(self, version: str) -> datetime:
         lineage = self.lineage(version)
         if lineage is not None:
             return lineage.at
         return datetime.fromtimestamp(self._version(version).stat().st_mtime, UTC)
 
-    def _link(self, name: str) -> Path:
-        return self.root / name
-
-    def _history(self, name: str) -> Path:
-        return self.root / "_moves" / f"{name}.json"
+    def _link(self, name: str) -> DiskLink:
+        return DiskLink(self.root / name, notes=self.root / "_moves" / f"{name}.json")
 
     def _version(self, version: str) -> Path:
         return self.root / "versions" / version

@@ -39,6 +39,7 @@ from pipeline.progress import Progress, Silent
 from pipeline.publishing import (
     FORMAT,
     MARK,
+    PUBLISHED,
     Destination,
     Made,
     PartReport,
@@ -258,7 +259,7 @@ def _point(destination: Destination, run_id: str) -> Pointer:
     """Where the pointer leads: to the new version, unless a rollback has pinned it."""
     pointer = destination.pointer
     if pointer is None or not pointer.pinned:
-        pointer = Pointer(run_id=run_id)
+        pointer = Pointer(run_id=run_id, by=who(), why=PUBLISHED)
         destination.point(pointer)
     return pointer
 

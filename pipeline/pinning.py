@@ -8,7 +8,8 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.destinations import open_destination
 from pipeline.errors import DestinationError, PublishError
-from pipeline.publishing import Destination, Pointer
+from pipeline.lineage import who
+from pipeline.publishing import ROLLBACK, UNPINNED, Destination, Pointer
 from pipeline.resolution import current, find
 from pipeline.retention import whole
 
@@ -39,7 +40,7 @@ def rollback(path: str | Path, run: str | None = None) -> Rollback:
                 f"version {run_id} of {path} must be whole, found files missing or cut; "
                 "choose another"
             )
-        return Pointer(run_id=run_id, pinned=True)
+        return Pointer(run_id=run_id, pinned=True, by=who(), why=ROLLBACK)
 
     return _point(path, target)
 
@@ -55,7 +56,7 @@ def unpin(path: str | Path) -> Rollback:
     def target(destination: Destination) -> Pointer:
         for manifest in reversed(destination.published()):
             if whole(destination, manifest.run_id):
-                return Pointer(run_id=manifest.run_id)
+                return Pointer(run_id=manifest.run_id, by=who(), why=UNPINNED)
         raise DestinationError(f"{path} must have a whole version, found none; embed again")
 
     return _point(path, target)

@@ -29,6 +29,9 @@ MANIFEST = "_manifest.json"
 MARK = "_parquet2vec.json"
 DRIFT = "_drift"
 
+# Why a pointer was moved.
+PUBLISHED, ROLLBACK, UNPINNED = "published", "rollback", "unpinned"
+
 # What a manifest says becomes part of a path, so that nothing else may stand in it.
 RunId: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 PartName: TypeAlias = Annotated[
@@ -155,6 +158,27 @@ class Pointer(Config):
     why: str | None = None
 
 
+class Move(Config):
+    """Where a pointer was moved to, when, by whom and why; `pinned` by a rollback."""
+
+    version: str
+    at: datetime
+    pinned: bool = False
+    by: str | None = None
+    why: str | None = None
+
+    @property
+    def pointer(self) -> Pointer:
+        """The pointer that the move made."""
+        return Pointer(run_id=self.version, **self.model_dump(include={"pinned", "by", "why"}))
+
+    @staticmethod
+    def of(pointer: Pointer, at: datetime) -> Move:
+        """The move that led to `pointer`."""
+        said = pointer.model_dump(exclude={"run_id"})
+        return Move(version=pointer.run_id, at=at, **said)
+
+
 def is_run_id(name: str) -> bool:
     """Whether `name` can be that of a version."""
     try:
@@ -278,6 +302,9 @@ class Destination(Protocol):
     def pointer(self) -> Pointer | None:
         """Where the pointer leads, or None before the first version."""
 
+    def history(self) -> list[Move]:
+        """The moves of the pointer that are kept, the newest first: it is where that one says."""
+
     def superseded(self, run_id: str) -> datetime:
         """When readers were last given a version that is not the current one, or later; in UTC.
 
@@ -337,7 +364,7 @@ class Destination(Protocol):
         """
 
     def point(self, pointer: Pointer) -> None:
-        """Let readers see another version, in one step, and note when the last one was left."""
+        """Let readers see another version, in one step, and note who moved the pointer and when."""
 
     def sweep(self) -> list[str]:
         """Drop all work in progress and what killed runs left behind; with the lock held.

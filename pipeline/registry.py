@@ -23,38 +23,16 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline import storage
-from pipeline.config import Config
 from pipeline.errors import BundleError, LockedError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, PRODUCTION
 from pipeline.manifest import Manifest
 from pipeline.publishing import MARK as DESTINATION_MARK
-from pipeline.publishing import Pointer
+from pipeline.publishing import Move, Pointer
 
 # Raise it when an older reader would misread a newer registry.
 FORMAT = 1
 MARK = "_models.json"
-
-
-class Move(Config):
-    """Where an alias was moved to, when, by whom and why; `pinned` by a rollback."""
-
-    version: str
-    at: datetime
-    pinned: bool = False
-    by: str | None = None
-    why: str | None = None
-
-    @property
-    def pointer(self) -> Pointer:
-        """The pointer that the move made."""
-        return Pointer(run_id=self.version, **self.model_dump(include={"pinned", "by", "why"}))
-
-    @staticmethod
-    def of(pointer: Pointer, at: datetime) -> Move:
-        """The move that led to `pointer`."""
-        said = pointer.model_dump(exclude={"run_id"})
-        return Move(version=pointer.run_id, at=at, **said)
 
 
 class Registry(Protocol):

@@ -29,6 +29,7 @@ from pipeline.publishing import (
     DRIFT,
     MANIFEST,
     MARK,
+    Move,
     PartReport,
     Pointer,
     Stage,
@@ -93,7 +94,13 @@ class S3Destination:
     def pointer(self) -> Pointer | None:
         """Where the highest pointer leads; None before the first version, or if it is gone."""
         pointer = self.pointers.current()
-        return pointer if pointer and self.has(pointer.run_id) else None
+        if pointer is None or not self.has(pointer.run_id):
+            return None
+        return Pointer(run_id=pointer.run_id, pinned=pointer.pinned)
+
+    def history(self) -> list[Move]:
+        """The moves of the pointer that are kept, the newest first."""
+        return self.pointers.history()
 
     def superseded(self, run_id: str) -> datetime:
         """When readers were last given a version that is not the current one, or later; in UTC."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipeline import objects
 from pipeline.locations import S3Location
-from pipeline.publishing import Pointer
+from pipeline.publishing import Move, Pointer
 
 _NAME = re.compile(r"(\d{6,})\.json")
 _KEPT = 100
@@ -37,7 +37,8 @@ class S3Pointers:
 
     def follow(self, pointer: Pointer) -> bool:
         """Move on to `pointer` from the one that was seen last; False if another was faster."""
-        if self._seen and self._read(self._seen)[0] == pointer:
+        seen = self._read(self._seen)[0] if self._seen else None
+        if seen is not None and (seen.run_id, seen.pinned) == (pointer.run_id, pointer.pinned):
             return True
         data = pointer.model_dump_json(exclude_none=True).encode()
         if not objects.create(self._location(self._seen + 1), data):
@@ -45,10 +46,10 @@ class S3Pointers:
         self._seen += 1
         return True
 
-    def history(self) -> list[tuple[Pointer, datetime]]:
-        """Pointers that are kept, the newest first, and when each was created."""
+    def history(self) -> list[Move]:
+        """Moves to the pointers that are kept, the newest first."""
         found = (self._read(number) for number in sorted(self._numbers(), reverse=True))
-        return [(pointer, made) for pointer, made in found if pointer is not None]
+        return [Move.of(pointer, made) for pointer, made in found if pointer is not None]
 
     def left(self, run_id: str) -> datetime:
         """When the pointer last moved on from a version, by the store's clock.

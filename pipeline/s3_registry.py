@@ -26,8 +26,8 @@ from pipeline.errors import BundleError, PublishError, StoreError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, S3Location, is_run_id
 from pipeline.manifest import Manifest, parse
-from pipeline.publishing import Pointer
-from pipeline.registry import MARK, Move, claim, left_by_aliases, mark, require_mark
+from pipeline.publishing import Move, Pointer
+from pipeline.registry import MARK, claim, left_by_aliases, mark, require_mark
 from pipeline.s3_pointers import S3Pointers
 from pipeline.stored_bundle import drop_old
 
@@ -128,8 +128,7 @@ class S3Registry:
     def history(self, name: str) -> list[Move]:
         """The moves of an alias, the newest first: it is where that one says."""
         with _told():
-            found = S3Pointers(self.root.join(name)).history()
-        return [Move.of(pointer, made) for pointer, made in found]
+            return S3Pointers(self.root.join(name)).history()
 
     def move(self, name: str, pointer: Pointer, *, expected: str | None) -> bool:
         """Let an alias lead elsewhere, in one step; False if it is not at `expected` any more."""

@@ -22,6 +22,7 @@ from flows.history_tables import UNFOLDED
 from pipeline.destinations import open_destination
 from pipeline.drift import ColumnDrift, DriftReport, Finding
 from pipeline.errors import ConfigError, PublishError
+from pipeline.lineage import who
 from pipeline.publishing import Made, PastVersion, Portion
 from training.report.page import POLICY
 
@@ -119,6 +120,22 @@ def test_a_pin_and_what_waits_for_it_are_told(cli_here: Cli, published: Path) ->
     page = Words(html(found)).text
     assert "Readers are pinned at version" in page
     assert "1 newer waits" in page
+
+
+def test_a_rollback_that_was_undone_is_told_with_who_did_both(
+    cli_here: Cli, published: Path
+) -> None:
+    assert "Who moved readers" not in Words(html(read(open_destination(published)))).text
+    cli_here("rollback", published)
+    cli_here("rollback", published, "--unpin")
+    found = read(open_destination(published))
+    old, new = (one.version.run_id[:12] for one in found.entries)
+    page = Words(html(found)).text
+    start = page.index("Who moved readers")
+    told = page[start : page.index("Models", start)]
+    assert f"let go{old}{new}{who()}" in told
+    assert f"rolled back, pinned{new}{old}{who()}" in told
+    assert told.count(who()) == 2
 
 
 def test_a_damaged_version_is_the_headline_and_the_others_are_shown(

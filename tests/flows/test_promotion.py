@@ -14,7 +14,7 @@ from flows.results import Check, Promotion
 from pipeline import embed
 from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob
-from pipeline.errors import BundleError, ConfigError, DataError, SchemaError
+from pipeline.errors import BundleError, ConfigError, DataError, DestinationError, SchemaError
 from pipeline.progress import Silent
 from pipeline.publishing import Pointer
 from pipeline.registries import open_registry
@@ -351,5 +351,5 @@ def test_a_production_that_is_a_folder_is_not_overwritten(
     root, _ = models
     (root / "production").unlink()
     (root / "production").mkdir()
-    with pytest.raises(BundleError, match="must be a link"):
+    with pytest.raises(DestinationError, match="must be a link"):
         promoting(root, source)
