@@ -27,6 +27,9 @@ PAGE = 2 * 2**20
 COPIES = 4
 # Code and buffers that importing and the first run add to what is resident when a job is planned.
 RUNTIME = 110 * 2**20
+# Few rows are scored for the profile: not worth a decoder of more than this.
+LARGEST_SCORER = 16 * 2**20
+SCORER = "scorer.onnx"
 _NUMBER, _KEY = 8, 16
 
 
@@ -45,7 +48,7 @@ def plan(job: EmbeddingJob, bundle: Bundle, source: Source) -> Budget:
         ConfigError: if the bound is too small for one worker.
     """
     memory, schema = allowed(job), bundle.manifest.feature_schema
-    models = sum(bundle.manifest.files[n].bytes for n in bundle.manifest.files if n in _LOADED)
+    models = sum(bundle.manifest.files[name].bytes for name in loaded(bundle, scores=job.scores))
     fixed = limits.resident() + RUNTIME + 3 * models
     held = _pages(source) + _waiting(bundle)
     row = row_bytes(schema)
@@ -70,7 +73,12 @@ def allowed(job: EmbeddingJob) -> int:
     return parse_bytes(job.memory) if job.memory else limits.default_memory()
 
 
-_LOADED = ("core.onnx", "lookup.onnx")
+def loaded(bundle: Bundle, *, scores: bool) -> tuple[str, ...]:
+    """The models of `bundle` that a worker holds; a large scorer only where `scores` are wanted."""
+    scorer = bundle.manifest.files.get(SCORER)
+    held = scorer is not None and (scores or scorer.bytes <= LARGEST_SCORER)
+    found = ("core.onnx", "lookup.onnx", *([SCORER] if held else []))
+    return tuple(name for name in found if bundle.has(name))
 
 
 def row_bytes(schema: FeatureSchema) -> int:

@@ -23,6 +23,8 @@ FEWEST_BLOCKS = 4
 _MANY = 25.0
 _FIRST_CELLS = 8
 _LARGEST = 4.0
+# Draws of all blocks.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,23 @@ class Chance:
         found = np.maximum(found * np.sqrt(expected) + expected, 0)
         if not many.all():
             found[:, ~many] = self._random.poisson(expected[:, ~many])
+        return found
+
+    def blocks(self, counts: Floats) -> Floats:
+        """Counts of blocks with as many rows as those in `counts` [B, K], and all the same shares.
+
+        Shape:
+            [few, B, K]; the blocks themselves make it enough.
+        """
+        shares = counts.sum(axis=0) / max(1.0, counts.sum())
+        expected = counts.sum(axis=1)[:, None] * shares
+        found: Floats = self._random.poisson(expected, (_FEW, *expected.shape)).astype(np.float64)
+        return found
+
+    def noise(self, variance: Floats, rows: Floats) -> Floats:
+        """Means of blocks of `rows` [B] rows that have `variance` [K] and mean 0, [few, B, K]."""
+        spread = np.sqrt(variance / np.maximum(rows, 1)[:, None])
+        found: Floats = self._random.standard_normal((_FEW, *spread.shape)) * spread
         return found
 
     def normal(self, width: int) -> Floats:

@@ -151,11 +151,13 @@ class _Comparison:
         shares = common / common.sum()
         drawn = self._chance.counts(tilted(shares, self._moves(spread)), ours.sum())
         base = self._chance.counts(shares, theirs.sum())
+        alone = self._chance.blocks(blocks[0])
         return {
             name: _Drawn(
                 float(measure(ours, theirs)),
                 measure(drawn, base),
                 measure(*self._pairs(blocks[0])),
+                measure(*self._pairs(alone)).ravel(),
             )
             for name, measure in _measures(gauge).items()
         }
@@ -164,8 +166,10 @@ class _Comparison:
         return self._chance.moves(spread, files=self._run.files, reference=self._reference.files)
 
     def _pairs(self, blocks: Floats) -> tuple[Floats, Floats]:
-        """Blocks of training to compare as the run is compared: with all, or with the next one."""
-        return (blocks, blocks.sum(axis=0)) if self._is_training else (blocks[1:], blocks[:-1])
+        """Blocks [..., B, K] to compare as the run is compared: with all, or with the next one."""
+        if self._is_training:
+            return blocks, blocks.sum(axis=-2, keepdims=True)
+        return blocks[..., 1:, :], blocks[..., :-1, :]
 
     def embedding(self) -> _Drawn:
         """The distance of the embeddings, and what it is when nothing has drifted.
@@ -187,17 +191,28 @@ class _Comparison:
         known = sum(one.rows for one in self._reference.blocks)
         noise = np.sqrt(variance * (1 / max(1, counted) + 1 / max(1, known)))
         drawn = noise * self._chance.normal(2 * dim) + self._moves(spread)
-        own = figures[0]
-        apart = own - theirs / unit if self._is_training else own[1:] - own[:-1]
-        return _Drawn(float(_length((ours - theirs) / unit)), _length(drawn), _length(apart))
+        own, center = figures[0], theirs / unit
+        apart = own - center if self._is_training else own[1:] - own[:-1]
+        alone = self._chance.noise(variance, rows[0])
+        parted = alone if self._is_training else alone[:, 1:] - alone[:, :-1]
+        return _Drawn(
+            float(_length((ours - theirs) / unit)),
+            _length(drawn),
+            _length(apart),
+            _length(parted).ravel(),
+        )
 
 
 class _Drawn(NamedTuple):
-    """A measured value; what it is in each draw, and among the blocks of training."""
+    """A measured value; what it is in each draw, and among the blocks of training.
+
+    `noise` is what it would be among them if they differed through their few rows alone.
+    """
 
     value: float
     drawn: Floats
     files: Floats
+    noise: Floats
 
 
 def _length(moved: Floats) -> Floats:
@@ -246,11 +261,10 @@ class _Family:
         usual = float(found.drawn.mean())
         if len(found.files) >= FEWEST_BLOCKS:
             # Where files hardly overlap, as in a column with one value a day, draws do not reach
-            # what files do; a file or two that are broken must not count.
-            apart = _rooted(measure, found.files)
-            middle = float(np.median(apart))
-            mean = max(mean, middle)
-            deviation = max(deviation, _MAD * float(np.median(np.abs(apart - middle))))
+            # what files do.
+            files, noise = (_rooted(measure, one) for one in (found.files, found.noise))
+            middle, width = _beyond(files, noise)
+            mean, deviation = max(mean, middle), max(deviation, width)
         self._found.append(_Measured(name, measure, against, found.value, usual, mean, deviation))
 
     def findings(self) -> list[tuple[str, Finding]]:
@@ -270,6 +284,22 @@ class _Family:
             )
             told.append((one.name, finding))
         return told
+
+
+def _beyond(files: Floats, noise: Floats) -> tuple[float, float]:
+    """Mean and deviation of what blocks differ by, without the `noise` of their few rows.
+
+    Both are robust: a file or two that are broken must not count.
+    """
+    (middle, width), (usual, noisy) = _robust(files), _robust(noise)
+    if middle <= usual + noisy:
+        return 0.0, 0.0
+    return float(np.sqrt(middle**2 - usual**2)), float(np.sqrt(max(0.0, width**2 - noisy**2)))
+
+
+def _robust(values: Floats) -> tuple[float, float]:
+    middle = float(np.median(values))
+    return middle, _MAD * float(np.median(np.abs(values - middle)))
 
 
 def _rooted(measure: Measure, values: Floats) -> Floats:

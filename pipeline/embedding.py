@@ -15,7 +15,7 @@ import onnxruntime
 import pyarrow as pa
 
 from pipeline import storage
-from pipeline.budget import Budget
+from pipeline.budget import SCORER, Budget, loaded
 from pipeline.bundle import Bundle
 from pipeline.config import EmbeddingJob
 from pipeline.encoder import Encoder, Scorer
@@ -24,7 +24,7 @@ from pipeline.events import about, tell
 from pipeline.parquet import unreadable
 from pipeline.parts import PartWriter, part_batch
 from pipeline.profile import TRAINING_PROFILE, Gauge, TrainingProfile, read_training
-from pipeline.profiling import Sample, places_of
+from pipeline.profiling import ErrorSample, Sample, places_of, scored_of_shard
 from pipeline.publishing import PartReport, Stage
 from pipeline.shards import Shard, read_batches
 
@@ -95,7 +95,7 @@ def _write(plan: ShardPlan, shard: Shard, name: str, scratch: Path) -> PartRepor
     schema = pa.ipc.read_schema(pa.py_buffer(plan.schema))
     writer, null_keys = PartWriter(scratch, schema), 0
     try:
-        models = _models(plan.job.bundle, plan.model, plan.job.scores)
+        models = _loaded(plan.job, plan.model)
         sample = Sample(places_of(shard.rows, plan.profiled.get(shard.index, 0)))
         keys = [column.name for column in models.encoder.schema.keys]
         for batch in _embedded(plan, shard, schema, models, sample):
@@ -125,6 +125,7 @@ def _embedded(
 ) -> Iterator[pa.RecordBatch]:
     encoder, scorer = models.encoder, models.scorer
     contract = encoder.schema
+    errors = None if plan.job.scores else _error_sample(plan, shard, models)
     passed = [column.name for column in contract.with_role("key", "event_time")]
     batches = read_batches(
         shard,
@@ -136,9 +137,23 @@ def _embedded(
     for batch in batches:
         inputs = encoder.inputs(batch)
         vectors = encoder.encode_inputs(inputs)
-        scores = scorer.score(batch) if scorer else None
+        scores = scorer.score(batch) if scorer and plan.job.scores else None
         sample.add(inputs, vectors, scores)
+        if errors:
+            errors.add(batch)
         yield part_batch(schema, [batch.column(name) for name in passed], vectors, scores)
+    if errors:
+        sample.errors = [errors.errors()]
+
+
+def _error_sample(plan: ShardPlan, shard: Shard, models: _Models) -> ErrorSample | None:
+    """What scores some of the rows that are counted; None if none are, or there is no scorer."""
+    counted = plan.profiled.get(shard.index, 0)
+    if models.scorer is None or not counted:
+        return None
+    width = sum(column.length or 1 for column in models.encoder.schema.features)
+    scored = scored_of_shard(counted, shards=len(plan.profiled), width=width)
+    return ErrorSample(places_of(shard.rows, scored), models.scorer)
 
 
 @dataclass(frozen=True)
@@ -150,6 +165,15 @@ class _Models:
     gauges: tuple[Gauge, ...]
 
 
+_loading = threading.Lock()
+
+
+def _loaded(job: EmbeddingJob, fingerprint: str) -> _Models:
+    # All threads ask for their first shard at once.
+    with _loading:
+        return _models(job.bundle, fingerprint, job.scores)
+
+
 @lru_cache(maxsize=2)
 def _models(bundle: str, fingerprint: str, scores: bool) -> _Models:
     """The models of a bundle, once per process."""
@@ -158,7 +182,9 @@ def _models(bundle: str, fingerprint: str, scores: bool) -> _Models:
         raise BundleError(f"{bundle} was replaced while the job ran; run again")
     profile = training_profile(opened)
     gauges = profile.gauges if profile else ()
-    return _Models(Encoder(opened), Scorer(opened) if scores else None, gauges)
+    wanted = scores or any(gauge.kind == "reconstruction error" for gauge in gauges)
+    scorer = Scorer(opened) if wanted and SCORER in loaded(opened, scores=scores) else None
+    return _Models(Encoder(opened), scorer, gauges)
 
 
 def training_profile(bundle: Bundle) -> TrainingProfile | None:

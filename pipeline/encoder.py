@@ -8,7 +8,7 @@ The batch engine runs ``lookup.onnx`` on the distinct strings of a column only, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,18 @@ class Scorer:
 
     def score(self, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
         """The reconstruction error of every row, float32 [rows]."""
-        inputs = feed(batch, self._schema)
-        found = np.empty(batch.num_rows, np.float32)
-        for first in range(0, batch.num_rows, self._rows_per_run):
+        return self.score_inputs(self.inputs(batch), rows=batch.num_rows)
+
+    def inputs(self, batch: pa.RecordBatch) -> dict[str, npt.NDArray[Any]]:
+        """The feature columns of a batch that keeps the contract, each [rows, …], by name."""
+        return feed(batch, self._schema)
+
+    def score_inputs(
+        self, inputs: Mapping[str, npt.NDArray[Any]], *, rows: int
+    ) -> npt.NDArray[np.float32]:
+        """The reconstruction error of each of the `rows` rows of `inputs`, float32 [rows]."""
+        found = np.empty(rows, np.float32)
+        for first in range(0, rows, self._rows_per_run):
             part = slice(first, first + self._rows_per_run)
             run = {name: values[part] for name, values in inputs.items()}
             (found[part],) = self._session.run(["reconstruction_error"], run)

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from pipeline.encoder import Inputs
+from pipeline import arrow
+from pipeline.encoder import Inputs, Scorer
 from pipeline.feed import NULL_INT
 from pipeline.gauging import Values, count, edges_of, frequent_codes, means, norms
 from pipeline.keys import mix
@@ -31,6 +33,8 @@ from pipeline.schema import FeatureSchema
 
 # Of a shard and of a run: enough to tell shares a few percentage points apart.
 MOST_ROWS, LEAST_ROWS, ROWS_PER_RUN = 2_048, 256, 65_536
+# Of a run, and of a shard of many: what scores a row does several times the work of what embeds it.
+SCORED_PER_RUN, LEAST_SCORED = 1_024, 32
 # Numbers held until a shard is counted; they are 8 MB.
 MOST_NUMBERS = 2**20
 ERROR = "reconstruction_error"
@@ -80,6 +84,15 @@ def shares_of_run(rows: Sequence[int], *, width: int) -> dict[int, int]:
     return {place: min(rows[place], max(LEAST_ROWS, most)) for place in counted}
 
 
+def scored_of_shard(counted: int, *, shards: int, width: int) -> int:
+    """How many of the `counted` rows of a shard to score, of `shards` that are counted.
+
+    `width` counts the numbers a row is fed as.
+    """
+    most = max(LEAST_SCORED, SCORED_PER_RUN // shards)
+    return min(counted, most, max(1, MOST_NUMBERS // width))
+
+
 def places_of(rows: int, count: int) -> Places:
     """`count` of the places 0…`rows` - 1, ascending: one of each stretch of equal length.
 
@@ -94,6 +107,21 @@ def places_of(rows: int, count: int) -> Places:
     return found
 
 
+class _Walk:
+    """Some `places` of a shard, met batch by batch."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._row = 0
+
+    def next(self, rows: int) -> Places:
+        """Which of the next `rows` rows stand there, by their place among them."""
+        low, high = np.searchsorted(self._places, [self._row, self._row + rows])
+        found: Places = self._places[low:high] - self._row
+        self._row += rows
+        return found
+
+
 class Sample:
     """The values of the rows at `places` of a shard, gathered batch by batch.
 
@@ -101,16 +129,9 @@ class Sample:
     """
 
     def __init__(self, places: Places) -> None:
-        self._places = places
-        self._row = 0
+        self._walk = _Walk(places)
         self._found: list[list[Values]] = []
         self.errors: list[Values] = []
-
-    def within(self, rows: int) -> Places:
-        """Which of the next `rows` rows are counted, by their place among them."""
-        low, high = np.searchsorted(self._places, [self._row, self._row + rows])
-        found: Places = self._places[low:high] - self._row
-        return found
 
     def add(
         self,
@@ -119,8 +140,7 @@ class Sample:
         scores: npt.NDArray[np.float32] | None,
     ) -> None:
         """Take in the next batch, with its reconstruction errors where the run has them."""
-        at = self.within(inputs.rows)
-        self._row += inputs.rows
+        at = self._walk.next(inputs.rows)
         if not len(at):
             return
         if scores is not None:
@@ -162,6 +182,28 @@ class Sample:
                 squares=tuple(map(rounded, np.square(embedding).sum(axis=0).tolist())),
             ),
         )
+
+
+class ErrorSample:
+    """The inputs of the rows at `places` of a shard, gathered batch by batch, scored together."""
+
+    def __init__(self, places: Places, scorer: Scorer) -> None:
+        self._walk, self._scorer = _Walk(places), scorer
+        self._rows = len(places)
+        self._found: list[dict[str, npt.NDArray[Any]]] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in the next batch, which keeps the contract."""
+        at = self._walk.next(batch.num_rows)
+        if len(at):
+            self._found.append(self._scorer.inputs(batch.take(arrow.numbers(at, pa.int64()))))
+
+    def errors(self) -> npt.NDArray[np.float32]:
+        """The reconstruction error of every gathered row, float32 [places]."""
+        inputs = {
+            name: np.concatenate([one[name] for one in self._found]) for name in self._found[0]
+        }
+        return self._scorer.score_inputs(inputs, rows=self._rows)
 
 
 def profile_of(

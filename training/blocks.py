@@ -20,6 +20,8 @@ from training.split import Split
 
 BLOCK, SEEN = "p2v/block", "p2v/seen"
 MOST_ROWS, MOST_NUMBERS = 2_048, 2**22
+# The held-out rows of smaller ones are fewer than 256 a block.
+SMALL_TABLE = 40_960
 # Twice as many are held until the end is known.
 _HELD = 2 * MOST_BLOCKS
 _HELD_OUT_SHARE = 0.2
@@ -30,12 +32,13 @@ class BlockSample:
 
     Only rows that the model does not learn from count: its codes of those it learnt from are not
     what it does with new ones. A split by time holds out the end alone, which says nothing of how
-    days differ over a year: there all rows count, and `SEEN` marks those that were learnt from.
+    days differ over a year, and of a small table so few rows are held out that chance hides what
+    matters: there all rows count, and `SEEN` marks those that were learnt from.
     """
 
     def __init__(self, schema: FeatureSchema, split: Split, *, rows: int) -> None:
         width = sum(column.length or 1 for column in schema.features)
-        self._all = split.rule == "time"
+        self._all = split.rule == "time" or rows < SMALL_TABLE
         self._piece = max(1, rows // MOST_BLOCKS)
         self._most = max(1, min(MOST_ROWS, MOST_NUMBERS // (_HELD * width)))
         self._kept: list[pa.Table] = []

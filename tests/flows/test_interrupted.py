@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flows import verbs
+from pipeline.profile import RUN_PROFILE
 
 Cli = Callable[..., Any]
 POLL_SECONDS = 0.005
@@ -51,7 +52,9 @@ def many(table: Cli, folder_of: Cli, tmp_path: Path) -> Path:
 
 
 def parts(destination: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (destination / "current").glob("*.parquet")}
+    """The bytes of all parts, and of what the run counted of its rows."""
+    current = destination / "current"
+    return {p.name: p.read_bytes() for p in (*current.glob("*.parquet"), current / RUN_PROFILE)}
 
 
 def finished_parts(destination: Path, at_least: int) -> Callable[[], bool]:

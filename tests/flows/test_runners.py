@@ -17,6 +17,7 @@ import pipeline
 from flows.runners import RUNNERS, FlowSettings, RunnerName, task_runner
 from pipeline.config import EmbeddingJob
 from pipeline.errors import ConfigError, DataError
+from pipeline.profile import RUN_PROFILE
 
 Cli = Callable[..., Any]
 
@@ -25,7 +26,9 @@ every_runner = pytest.mark.parametrize("name", RUNNERS)
 
 
 def parts(destination: Path) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in (destination / "current").glob("*.parquet")}
+    """The bytes of all parts, and of what the run counted of its rows."""
+    current = destination / "current"
+    return {p.name: p.read_bytes() for p in (*current.glob("*.parquet"), current / RUN_PROFILE)}
 
 
 @contextmanager
