@@ -134,6 +134,7 @@ def _embedded(
         dictionary=[c.name for c in contract.by_kind("category") if "string" in c.type],
         features=contract.features,
     )
+    row = shard.first_row
     for batch in batches:
         inputs = encoder.inputs(batch)
         vectors = encoder.encode_inputs(inputs)
@@ -141,7 +142,9 @@ def _embedded(
         sample.add(inputs, vectors, scores)
         if errors:
             errors.add(batch)
-        yield part_batch(schema, [batch.column(name) for name in passed], vectors, scores)
+        through = [batch.column(name) for name in passed]
+        yield part_batch(schema, through, vectors, scores, first_row=row)
+        row += batch.num_rows
     if errors:
         sample.errors = [errors.errors()]
 

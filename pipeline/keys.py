@@ -100,7 +100,7 @@ def _keys(source: Source, fields: Sequence[pa.Field]) -> Iterator[tuple[str, int
     for shard in plan_shards(source):
         row = shard.first_row
         for batch in read_batches(shard, columns=[one.name for one in fields]):
-            arrays = [exact(batch.column(i), one) for i, one in enumerate(fields)]
+            arrays = [exact(batch.column(i), one, first_row=row) for i, one in enumerate(fields)]
             yield shard.file.relative, row, arrays
             row += batch.num_rows
 

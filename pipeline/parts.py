@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from pipeline.schema import value_type
 ROWS_PER_GROUP = 65_536
 # What keys of one row group may take: a kibibyte each.
 KEY_BYTES_PER_GROUP = 2**10 * ROWS_PER_GROUP
+# Characters of what Arrow says of a value: a number may have hundreds of digits.
+_REASON = 120
 
 
 def part_schema(
@@ -54,39 +57,56 @@ def part_batch(
     passed: Sequence[pa.Array],
     embedding: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32] | None,
+    *,
+    first_row: int = 0,
 ) -> pa.RecordBatch:
     """Rows of a part: `passed` columns untouched, the `embedding` [rows, dim], the `scores`.
+
+    They are those of the input file from row `first_row` on.
 
     Raises:
         DataError: if a passed column cannot be held exactly by the type of the first file.
     """
-    arrays = [exact(array, schema.field(i)) for i, array in enumerate(passed)]
+    arrays = [exact(array, schema.field(i), first_row=first_row) for i, array in enumerate(passed)]
     arrays += _vectors(embedding, schema.field(len(passed)).type)
     if scores is not None:
         arrays.append(_numbers(scores, pa.float32()))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def exact(array: pa.Array, field: pa.Field) -> pa.Array:
-    """`array` in the type of `field`, not a bit of a value lost.
+def exact(array: pa.Array, field: pa.Field, *, first_row: int = 0) -> pa.Array:
+    """`array`, from row `first_row` of its file on, in the type of `field`: not a bit is lost.
 
     Raises:
         DataError: if a value cannot be held exactly.
     """
     if array.type == field.type:
         return array
+    found = _held(array, field.type)
+    if isinstance(found, str):
+        wrong = bisect(
+            range(len(array)),
+            False,
+            key=lambda i: isinstance(_held(array[: i + 1], field.type), str),
+        )
+        raise DataError(
+            f"column '{field.name}' must fit {field.type}, the type in the first file, found a "
+            f"value that does not in row {first_row + wrong} (the first is row 0): "
+            f"{found[:_REASON]}; cast the column to one type in all files"
+        )
+    return found
+
+
+def _held(array: pa.Array, type_: pa.DataType) -> pa.Array | str:
+    """`array` as `type_`, or why that cannot hold it."""
     try:
-        found = array.cast(field.type, safe=True)
+        found = array.cast(type_, safe=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        reason = str(error)
-    else:
-        # Arrow's safe cast of floats rounds, and makes large ones infinite.
-        if not pt.is_floating(array.type) or _same_bits(found.cast(array.type, safe=False), array):
-            return found
-        reason = f"{array.type} has more digits"
-    raise DataError(
-        f"column '{field.name}' must fit {field.type}, the type in the first file: {reason}"
-    )
+        return str(error)
+    # Arrow's safe cast of floats rounds, and makes large ones infinite.
+    if not pt.is_floating(array.type) or _same_bits(found.cast(array.type, safe=False), array):
+        return found
+    return f"{array.type} has more digits"
 
 
 def _same_bits(one: pa.Array, other: pa.Array) -> bool:

@@ -203,9 +203,11 @@ def test_a_key_that_the_first_files_type_cannot_hold_is_refused(
     bundle_of: BundleOf, tmp_path: Path, trained: pa.Table, found: pa.Table
 ) -> None:
     rows = pa.table({"x": trained["x"], "y": [1.0, 2.0]})
-    more = pa.table({"x": found["x"], "y": np.ones(found.num_rows)})
+    keys = pa.chunked_array([pa.nulls(3, found["x"].type), *found["x"].chunks])
+    more = pa.table({"x": keys, "y": np.ones(len(keys))})
     source = write(tmp_path / "in", rows, more)
-    with pytest.raises(Parquet2VecError, match=r"part-1\.parquet: column 'x' must fit"):
+    told = r"part-1\.parquet: column 'x' must fit .* in row 3 \(.*; cast the column"
+    with pytest.raises(Parquet2VecError, match=told):
         embed(job(bundle_of(rows, keys=["x"]), source, tmp_path / "to"))
 
 
