@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +68,22 @@ def evaluate(
             of the encoder's inputs.
     """
     bundle = Bundle.open(bundle_path)
-    sample = take_sample(bundle, source, label, test=test, seed=seed)
-    if label is not None and not needs_label:
-        sample, label = _without_hopeless(sample, label)
+    take = partial(take_sample, bundle, source, test=test, seed=seed)
+    sample, label = _take_labelled(take, label, needed=needs_label)
     return compare(open_model(bundle), sample, label, seed=seed, progress=progress or Silent())
 
 
-def _without_hopeless(sample: Sample, label: str) -> tuple[Sample, str | None]:
+def _take_labelled(
+    take: Callable[[str | None], Sample], label: str | None, *, needed: bool
+) -> tuple[Sample, str | None]:
+    """The rows that have `label`, and it; all rows and None where it is not needed and hopeless."""
+    if label is None or needed:
+        return take(label), label
     try:
+        sample = take(label)
         target(label, sample.train.table[label], sample.test.table[label])
     except DataError as error:
+        sample = take(None)
         return replace(sample, notes=(*sample.notes, f"The label was not probed: {error}.")), None
     return sample, label
 
@@ -184,7 +191,8 @@ def take_sample(
         told = f"all rows of {Path(test).name}"
     for part, name in ((_TRAIN, "training"), (_TEST, "test")):
         if drawn[part].table.num_rows < LEAST_TEST_ROWS:
-            raise DataError(f"{source} needs {LEAST_TEST_ROWS} {name} rows or more, found "
+            having = f" with a '{label}'" if label is not None else ""
+            raise DataError(f"{source} needs {LEAST_TEST_ROWS} {name} rows{having} or more, found "
                             f"{drawn[part].table.num_rows}; pass --test or more rows")  # fmt: skip
     rule = split.rule if test is None else "given"
     return Sample(drawn[_TRAIN], drawn[_TEST], told, tuple(notes), rule)

@@ -60,9 +60,11 @@ class TableFit:
             raise SchemaError("no rows to fit on: the table is empty")
         empty = [name for name, valid in self._valid.items() if not valid]
         if empty:
+            several = len(empty) > 1
             raise SchemaError(
-                f"column{'s' * (len(empty) > 1)} {', '.join(map(repr, empty))} must hold values, "
-                f"found only nulls in {self._rows} training rows; ignore it or mend its source"
+                f"column{'s' * several} {', '.join(map(repr, empty))} must hold values, "
+                f"found only nulls in {self._rows:,} training rows; ignore "
+                f"{'them or mend their' if several else 'it or mend its'} source"
             )
         vectors = Vectors(tuple(fit.finish() for fit in self._vectors.values()))
         scalars = self._scalars.finish()

@@ -364,9 +364,11 @@ def test_a_changed_source_is_noted(bundle, source):
     assert any("not as it was" in note for note in evaluate(bundle, other, "label").notes)
 
 
-def test_a_label_not_needed_is_left_aside_when_it_tells_nothing(bundle, source):
+@pytest.mark.parametrize("told", ["no", None], ids=["one value", "nulls"])
+def test_a_label_not_needed_is_left_aside_when_it_tells_nothing(bundle, source, told):
     other = source.with_name("constant.parquet")
-    pq.write_table(make_table().set_column(7, "label", pa.array(["no"] * ROWS)), other)
+    labels = pa.array([told] * ROWS, pa.string())
+    pq.write_table(make_table().set_column(7, "label", labels), other)
     found = evaluate(bundle, other, "label", needs_label=False)
     assert found.label is None
     assert any("was not probed" in note for note in found.notes)
