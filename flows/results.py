@@ -34,6 +34,9 @@ class TrainingResult(Config):
     verdict: str
     report: str
     seconds: float
+    left_out: tuple[str, ...] = Field(
+        default=(), description="Columns whose types no kind reads, each with its type."
+    )
     notes: tuple[str, ...] = Field(default=(), description="What else a reader should know.")
 
 

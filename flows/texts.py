@@ -29,7 +29,11 @@ def training(result: TrainingResult) -> str:
     """What `train` says."""
     rows = [
         ("bundle", result.bundle),
-        ("recipe", f"{result.recipe}, {result.dim} numbers a row, {result.rows:,} training rows"),
+        (
+            "recipe",
+            f"{result.recipe}, {_width(result.dim)}, {_counted(result.rows, 'training row')}",
+        ),
+        *([("left out", _left_out(result.left_out))] if result.left_out else []),
         *_probe(result.probe),
         ("verdict", result.verdict),
         ("report", result.report),
@@ -85,6 +89,11 @@ def embedding(result: JobReport) -> str:
         count = _counted(result.files_without_checksums, "source file")
         rows.append(("unchecked", f"{count} without page checksums: damage there may go unseen"))
     return two_columns(rows)
+
+
+def _left_out(named: tuple[str, ...]) -> str:
+    what = "its type is no feature" if len(named) == 1 else "types that are no feature"
+    return f"{_first(named)}: {what}"
 
 
 def _first(names: tuple[str, ...]) -> str:
@@ -224,6 +233,10 @@ def _probe(found: Probe | None) -> list[tuple[str, str]]:
         ("probe", f"{scores}   ({found.metric}, {found.rows:,} unseen rows)"),
         ("fit", seconds),
     ]
+
+
+def _width(dim: int) -> str:
+    return f"{_counted(dim, 'number')} a row"
 
 
 def _counted(count: int, what: str) -> str:

@@ -19,11 +19,12 @@ from flows.results import (
     Probe,
     TrainingResult,
 )
-from pipeline.bundle import REPORT, replaceable
+from pipeline.bundle import REPORT, Bundle, replaceable
 from pipeline.config import GenerationJob
 from pipeline.errors import ConfigError, DataError
 from pipeline.generation import generate as draw
 from pipeline.progress import Progress
+from pipeline.schema import FeatureSchema
 from pipeline.source import open_source
 from training.spec import TrainingJob
 
@@ -172,7 +173,17 @@ def training_result(
         verdict=evaluation.verdict.text,
         report=str(report),
         seconds=seconds,
+        left_out=unread(Bundle.open(bundle).manifest.feature_schema),
         notes=evaluation.notes,
+    )
+
+
+def unread(schema: FeatureSchema) -> tuple[str, ...]:
+    """The columns of a contract that no kind reads, each with its type."""
+    return tuple(
+        f"{column.name} ({column.type})"
+        for column in schema.with_role("ignore")
+        if column.kind is None
     )
 
 

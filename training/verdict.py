@@ -7,6 +7,7 @@ from training.results import Evaluation, HiddenColumns, LatentHealth, Lead, Scor
 
 CLEAR_ERRORS = 2.0  # standard errors beyond which a difference is more than noise
 CLEAR_POINTS = 0.2  # and points below which it does not matter
+TELLING = 0.02  # R² below which columns are as good as not predicted
 SLOW_RATIO = 1.2  # fit times closer than this are the same
 
 _LINEAR = "The encoder is the recipe “linear”: its codes are principal components themselves."
@@ -96,8 +97,13 @@ def _unprobed(found: Evaluation, hidden: HiddenColumns) -> Verdict:
     points, error = hidden.lead_points, hidden.standard_error
     what = "columns hidden from the input are predicted back"
     if not is_clear(points, error):
-        kind = "pca_is_enough"
-        headline = f"PCA is enough here: {what} as well from it (R² {hidden.pca:.3f})."
+        kind, score = "pca_is_enough", f"R² {hidden.pca:.3f}".replace("-", "−")
+        headline = f"PCA is enough here: {what} as well from it ({score})."
+        if hidden.pca < TELLING:
+            headline = (
+                "PCA is enough here: these columns tell little of each other, so that hidden ones "
+                f"are predicted back neither from it nor from the embedding ({score})."
+            )
     elif points > 0:
         kind = "embedding"
         headline = (
@@ -167,7 +173,8 @@ def _health_sentences(health: LatentHealth) -> tuple[str, ...]:
     said = []
     if health.active_units < health.dim:
         dead = health.dim - health.active_units
-        said.append(f"{dead} of the {health.dim} units carry nothing: try a smaller --dim.")
+        carry = "carries" if dead == 1 else "carry"
+        said.append(f"{dead} of the {health.dim} units {carry} nothing: try a smaller --dim.")
     if health.merged_rows:
         said.append(f"{health.merged_rows:,} different test rows share a vector with another.")
     return tuple(said)
@@ -179,6 +186,8 @@ def _raw_width(found: Evaluation) -> int:
 
 def _raw_name(found: Evaluation) -> str:
     width = _raw_width(found)
+    if width == found.table_columns == 1:
+        return "the only raw column"
     if width == found.table_columns:
         return f"the {width} raw columns"
     return f"the raw columns ({width} numbers wide, one-hot)"

@@ -51,6 +51,25 @@ def test_a_label_that_cannot_be_probed_does_not_cost_the_model(
     assert Path(told.report).is_file()
 
 
+def test_train_tells_the_columns_that_no_kind_reads() -> None:
+    from flows import texts
+    from flows.results import TrainingResult
+    from flows.verbs import unread
+    from pipeline.schema import infer
+
+    table = pa.table({"x": [1.0], "stay": pa.array([1], pa.duration("s")), "photo": [b"png"]})
+    left_out = unread(infer(table.schema, table, labels=["photo"]))
+    assert left_out == ("stay (duration[s])",)
+    required = {"bundle": "m", "fingerprint": "0", "recipe": "linear", "dim": 1, "rows": 1}
+    told = texts.training(
+        TrainingResult(
+            **required, probe=None, verdict="", report="r", seconds=1.0, left_out=left_out
+        )
+    )
+    assert "left out  stay (duration[s]): its type is no feature" in told
+    assert "linear, 1 number a row, 1 training row\n" in told
+
+
 def test_embed_publishes_and_repeats_as_a_no_op(
     cli_here: Cli, bundle: Path, source: Path, tmp_path: Path
 ) -> None:

@@ -71,9 +71,9 @@ def make_evaluation(
     return found.model_copy(update={"verdict": judge(found)})
 
 
-def without_label(**changes):
+def without_label(*, pca=0.5, lead=10.0, **changes):
     hidden = HiddenColumns(
-        embedding=0.6, pca=0.5, lead_points=10.0, standard_error=0.5,
+        embedding=0.6, pca=pca, lead_points=lead, standard_error=0.5,
         columns=(HiddenColumn(column="fare", embedding=0.6, pca=0.5),),
     )  # fmt: skip
     none = {"label": None, "classes": (), "task": None, "metric": None, "scores": (), "leads": ()}
@@ -183,6 +183,14 @@ def test_dead_units_and_merged_rows_are_said():
 
 def test_without_a_label_hidden_columns_decide():
     assert "columns hidden from the input" in without_label().verdict.headline
+
+
+def test_columns_that_tell_nothing_of_each_other_are_called_so():
+    told = without_label(lead=0.1, pca=-0.03).verdict
+    assert (told.kind, "neither from it nor from the embedding (R² −0.030)" in told.headline) == (
+        "pca_is_enough",
+        True,
+    )
 
 
 def test_times_are_said_in_words():
