@@ -22,6 +22,8 @@ FEWEST_BLOCKS = 4
 # From this many rows a cell's count is as good as normal.
 _MANY = 25.0
 _FIRST_CELLS = 8
+# Counts below are not even nearly normal.
+_FEWEST_ROWS = 5.0
 _LARGEST = 4.0
 # Draws of all blocks.
 _FEW = 16
@@ -46,7 +48,11 @@ class Spread:
         shares = counts / rows[:, None]
         common = counts.sum(axis=0) / max(1.0, rows.sum())
         free = max(1, int((common > 0).sum()) - 1)
-        return cls._of(shares, common, rows, _contrasts(common, ordered=ordered), free=free)
+        # A row or two in a cell that hardly any block has are no sign that blocks differ.
+        expected = common * (rows.mean() if len(rows) else 0.0)
+        trust = np.sqrt(np.minimum(1.0, np.maximum(expected, 1e-12) / _FEWEST_ROWS))
+        known = _contrasts(common, ordered=ordered)
+        return cls._of(shares, common, rows, known, trust, free=free)
 
     @classmethod
     def of_values(cls, values: Floats, variance: Floats, rows: Floats) -> Spread:
@@ -55,18 +61,26 @@ class Spread:
         `variance` [K] is that of one row, so that a figure of N rows has a variance / N.
         """
         width = values.shape[1]
-        return cls._of(values, variance, rows, np.eye(width), free=width)
+        return cls._of(values, variance, rows, np.eye(width), np.ones(width), free=width)
 
     @classmethod
     def _of(
-        cls, values: Floats, variance: Floats, rows: Floats, known: Floats, *, free: int
+        cls,
+        values: Floats,
+        variance: Floats,
+        rows: Floats,
+        known: Floats,
+        trust: Floats,
+        *,
+        free: int,
     ) -> Spread:
         """The spread of figures of which `free` are not given by the others.
 
         Noise of rows has variance 1 in every direction once figures are divided by its deviation.
         In the directions `known` [K, k] days are known to differ, and they keep what they may well
         have above 1. Of all others, those with more than noise of as many blocks ever has (the edge
-        of Marchenko & Pastur) keep what they have above 1, and the rest keeps its average.
+        of Marchenko & Pastur) keep what they truly have above 1, and the rest keeps its average;
+        there each figure weighs as much as `trust` [K] says.
         """
         blocks, width = values.shape
         if blocks < FEWEST_BLOCKS:
@@ -78,9 +92,10 @@ class Spread:
         own = np.square(along).sum(axis=0) / (blocks - 1)
         likely = np.maximum(own * (1 + np.sqrt(2 / (blocks - 1))) - 1, 0)
         directions = (along * np.sqrt(likely / np.maximum(own, 1e-12))) @ known.T
-        other, real = _without_noise(scaled - along @ known.T, free=free - known.shape[1])
+        rest = (scaled - along @ known.T) * trust
+        other, real = _without_noise(rest, free=free - known.shape[1])
         typical = float(rows.mean())
-        found = (directions + other) * unit / np.sqrt(typical)
+        found = (directions + other / trust) * unit / np.sqrt(typical)
         return cls(found, (float(likely.sum()) + real) / typical)
 
 
@@ -89,11 +104,21 @@ def _without_noise(scaled: Floats, *, free: int) -> tuple[Floats, float]:
         return np.zeros_like(scaled), 0.0
     degrees = len(scaled) - 1
     left, sizes, right = np.linalg.svd(scaled, full_matrices=False)
-    found = sizes**2 / degrees
-    large = found > (1 + np.sqrt(free / degrees)) ** 2
+    found, ratio = sizes**2 / degrees, free / degrees
+    large = found > (1 + np.sqrt(ratio)) ** 2
     rest = float(found[~large].sum()) / max(1, free - int(large.sum()))
-    real = np.where(large, found - 1, max(0.0, rest - 1))
+    real = np.where(large, _true(found, ratio) - 1, max(0.0, rest - 1))
     return (left * np.sqrt(real * degrees)) @ right, float(real.sum())
+
+
+def _true(found: Floats, ratio: float) -> Floats:
+    """The variance of a direction that few blocks show as `found`, the largest of many.
+
+    With `ratio` directions a block, noise of 1 in all of them adds to the largest (Baik &
+    Silverstein 2006, eq. 1.10, solved for the variance).
+    """
+    half = (found + 1 - ratio) / 2
+    return half + np.sqrt(np.maximum(half**2 - found, 0.0))
 
 
 def _contrasts(shares: Floats, *, ordered: bool) -> Floats:
@@ -177,8 +202,9 @@ def tilted(shares: Floats, moves: Floats) -> Floats:
     """The `shares` [K] moved by `moves` [draws, K], so that none falls below nothing.
 
     To first order the moves are added. A large one becomes a change of odds, as values that all
-    grow by so much make it.
+    grow by so much make it; of a cell that more than doubles it is not known that they do.
     """
     relative = moves / np.maximum(shares, 1e-12) * (shares > 0)
-    found: Floats = shares * np.exp(np.clip(relative, -_LARGEST, _LARGEST))
+    odds = np.exp(np.clip(relative, -_LARGEST, 1.0))
+    found: Floats = shares * odds * np.clip(relative, 1.0, _LARGEST)
     return found

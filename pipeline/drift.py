@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -247,7 +248,11 @@ class _Measured:
 
 
 class _Family:
-    """All measures of all columns, and the largest surprise among them in each draw."""
+    """All measures of all columns, and the largest surprise among them in each draw.
+
+    A draw that is too small to matter raises no alarm, and is no surprise, however rare it is: a
+    null in a column that has hardly any would otherwise decide how far all columns may lie off.
+    """
 
     def __init__(self, draws: int) -> None:
         self._largest = np.full(draws, -np.inf)
@@ -257,8 +262,10 @@ class _Family:
         """Take in one measured value."""
         roots = _rooted(measure, found.drawn)
         mean, deviation = float(roots.mean()), float(roots.std())
-        self._largest = np.maximum(self._largest, (roots - mean) / max(deviation, 1e-12))
         usual = float(found.drawn.mean())
+        surprise = (roots - mean) / max(deviation, 1e-12)
+        surprise[found.drawn <= usual + SMALLEST[measure]] = -np.inf
+        self._largest = np.maximum(self._largest, surprise)
         if len(found.files) >= FEWEST_BLOCKS:
             # Where files hardly overlap, as in a column with one value a day, draws do not reach
             # what files do.
@@ -267,10 +274,19 @@ class _Family:
             mean, deviation = max(mean, middle), max(deviation, width)
         self._found.append(_Measured(name, measure, against, found.value, usual, mean, deviation))
 
+    def _limit(self) -> float:
+        """Deviations that nothing exceeds in all but one of `RUNS_PER_FALSE_ALARM` draws.
+
+        No fewer than so many normal measures need that know nothing of each other: what files
+        differ by is not in the draws.
+        """
+        rate = 1 / RUNS_PER_FALSE_ALARM
+        drawn = float(np.quantile(self._largest, 1 - rate, method="higher"))
+        return max(drawn, NormalDist().inv_cdf(1 - rate / max(1, len(self._found))))
+
     def findings(self) -> list[tuple[str, Finding]]:
         """Name of the column and finding of each measure."""
-        rate = 1 - 1 / RUNS_PER_FALSE_ALARM
-        limit = float(np.quantile(self._largest, rate, method="higher"))
+        limit = self._limit()
         told = []
         for one in self._found:
             threshold = one.threshold(limit)
