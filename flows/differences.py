@@ -19,6 +19,7 @@ from pipeline.schema import Column
 
 _NUMBERS, _SPEC = "evaluation.json", "spec.json"
 _COMPARED = ("kind", "role", "type")
+_INCOMPARABLE = "scores: none that both reports have for the same label"
 _SIDE = ("fingerprint", "recipe", "dim", "rows", "table", "bytes")
 
 
@@ -182,9 +183,10 @@ def text(found: BundleDifference) -> str:
         ("columns", columns),
         ("options", [(one.name, _arrow(one)) for one in found.options]),
         ("libraries", [(one.name, _arrow(one)) for one in found.versions]),
-        ("scores", [(one.name, _score(one)) for one in found.scores]),
     ):
         parts.append(f"{title}\n{two_columns(rows)}" if rows else f"{title}: as before")
+    scores = [(one.name, _score(one)) for one in found.scores]
+    parts.append(f"scores\n{two_columns(scores)}" if scores else _INCOMPARABLE)
     return "\n\n".join(parts)
 
 

@@ -129,6 +129,9 @@ class ModelRetentionJob(Config):
     models: LocationText = Field(description="Folder or prefix of models.")
     keep: KeepModels = 5
     grace: Grace = "1d"
+    destination: LocationText | None = Field(
+        default=None, description="Vectors that are read: the model that made them stays, too."
+    )
 
 
 class RefreshJob(RefreshSettings):

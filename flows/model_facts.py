@@ -123,11 +123,15 @@ def _probe(numbers: bytes | None) -> Probe | None:
 def listing_text(found: ModelListing) -> str:
     """What `models list` says."""
     pinned = "; pinned until `parquet2vec models rollback MODELS --unpin`" if found.pinned else ""
+    there = {model.version for model in found.versions}
+    lost = found.production is not None and found.production not in there
+    gone = "; not there any more: `parquet2vec models rollback MODELS VERSION`" if lost else ""
     lines = [
         ("models", found.models),
-        ("production", (found.production or "none yet") + pinned),
+        ("production", (found.production or "none yet") + gone + pinned),
         ("before", found.before or "none"),
         ("candidate", found.candidate or "none yet"),
+        *[("damage", model.damage) for model in found.versions if model.damage],
     ]
     heads = ("version", "leads here", "registered", "recipe", "dim", "rows", "probe", "size", "by")
     return f"{two_columns(lines)}\n\n{aligned([heads, *map(_row, found.versions)])}"
@@ -139,7 +143,7 @@ def _row(model: ModelFacts) -> tuple[str, ...]:
         model.version,
         ", ".join(model.aliases) or "-",
         _time(lineage.at) if lineage else "not recorded",
-        model.recipe or "damaged",
+        model.recipe or "unreadable",
         "-" if model.dim is None else str(model.dim),
         "-" if model.rows is None else f"{model.rows:,}",
         f"{model.probe.scores['embedding']:.4f}" if model.probe else "-",
@@ -163,18 +167,22 @@ def story_text(found: ModelStory) -> str:
         ("path", model.path),
         *([("damage", model.damage)] if model.damage else []),
         ("probe", score),
-        *(_lineage(lineage) if lineage else [("lineage", "not recorded")]),
+        *(_lineage(lineage, model.rows) if lineage else [("lineage", "not recorded")]),
         *[("promoted", _moved(move)) for move in found.moves[:_MOVES_SHOWN]],
     ]
     return two_columns(lines) + (f"\n\n{found.card.strip()}" if found.card else "")
 
 
-def _lineage(found: Lineage) -> list[tuple[str, str]]:
-    state = f", state {found.source_fingerprint[:12]}" if found.source_fingerprint else ""
+def _lineage(found: Lineage, rows: int | None) -> list[tuple[str, str]]:
+    """What was recorded of a version, and how many `rows` its bundle says it learnt from."""
+    by_hand = found.source is None
+    table = [found.source or "unknown, the bundle was added by hand"]
+    table += [f"state {found.source_fingerprint[:12]}"] if found.source_fingerprint else []
+    table += [f"{rows:,} rows learnt from"] if rows is not None else []
     return [
-        ("table", f"{found.source or 'not recorded'}{state}"),
+        ("table", "; ".join(table)),
         ("code", f"parquet2vec {found.code}"),
-        ("run", found.run or "without Prefect"),
+        ("run", found.run or ("unknown" if by_hand else "without Prefect")),
         ("registered", f"{_time(found.at)} by {found.by}"),
     ]
 

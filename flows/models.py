@@ -139,18 +139,19 @@ def diff(
         report(result, differences.text(result))
 
 
-@models_app.command(epilog=examples("models gc models", "models gc models --keep 2 --grace 1h"))
+@models_app.command(
+    epilog=examples("models gc models", "models gc models --keep 2 --destination embeddings")
+)
 @with_options(ModelRetentionJob, arguments=("models",))
 def gc(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = False) -> None:
     """Delete old versions, and what killed runs left behind.
 
-    What an alias leads to stays, so does the version that production had before, and any that an
-    alias led to within the grace time.
+    What an alias leads to stays, so does the version that production had before, the one that made
+    the vectors of --destination, and any that an alias led to within the grace time.
     """
     with reporting(as_json=as_json, debug=debug) as report:
         job = parse(ModelRetentionJob, given, where="gc")
-        from flows import texts
-        from pipeline.registries import clean, open_registry
+        from flows import registration, texts
 
-        result = clean(open_registry(job.models), keep=job.keep, grace=job.grace)
+        result = registration.clean(job)
         report(result, texts.model_cleaning(result))

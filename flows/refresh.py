@@ -7,7 +7,7 @@ from prefect import flow
 from flows import promotion, registration, tasks, verbs
 from flows.artifacts import show_promotion
 from flows.embed import embed
-from flows.jobs import PromotionJob, RefreshJob
+from flows.jobs import ModelRetentionJob, PromotionJob, RefreshJob
 from flows.results import RefreshResult, TrainingResult
 from flows.runners import current_runner, task_runner
 from flows.train import train
@@ -33,7 +33,7 @@ def refresh(job: RefreshJob) -> RefreshResult:
     embedding = embed.with_options(task_runner=current_runner())(
         job.embed.model_copy(update={"bundle": promoted.current}), job.publish
     )
-    cleaning = tasks.clean(job.models, keep=job.keep, grace=job.grace)
+    cleaning = tasks.clean(_cleaning(job))
     return RefreshResult(
         training=training, promotion=promoted, embedding=embedding, cleaning=cleaning
     )
@@ -52,6 +52,12 @@ def _trained(job: RefreshJob, version: str) -> TrainingResult:
         else:
             registration.nominate(registry, version)
     return known
+
+
+def _cleaning(job: RefreshJob) -> ModelRetentionJob:
+    return ModelRetentionJob(
+        models=job.models, keep=job.keep, grace=job.grace, destination=job.embed.destination
+    )
 
 
 def _promotion(job: RefreshJob, version: str) -> PromotionJob:

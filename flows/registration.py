@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.jobs import ModelRetentionJob
+from pipeline import registries
 from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, PublishError
 from pipeline.lineage import Lineage, code, now, who
 from pipeline.locations import CANDIDATE, PRODUCTION
 from pipeline.publishing import ROLLBACK, UNPINNED, Pointer
-from pipeline.registries import open_registry
+from pipeline.registries import ModelCleaning, open_registry
 from pipeline.registry import Registry, before_production, find
+from pipeline.resolution import resolve
 from pipeline.source import open_source
 from training.spec import TrainingJob
 
@@ -69,6 +72,18 @@ def nominate(registry: Registry, version: str) -> None:
         pointer = Pointer(run_id=version, by=who(), why="registered")
         if registry.move(CANDIDATE, pointer, expected=seen.run_id if seen else None):
             return
+
+
+def clean(job: ModelRetentionJob) -> ModelCleaning:
+    """Delete versions that nobody needs, but not the one that made the vectors which are read.
+
+    Raises:
+        DestinationError: if `job.destination` has no vectors.
+        LockedError, PublishError: if the registry cannot be cleaned.
+    """
+    registry = open_registry(job.models)
+    models = {resolve(job.destination).model} if job.destination is not None else ()
+    return registries.clean(registry, keep=job.keep, grace=job.grace, models=models)
 
 
 def roll_back(models: str, version: str | None) -> Pointer:

@@ -9,9 +9,9 @@ from prefect.runtime import flow_run
 from flows import promotion, registration, verbs
 from flows import publish as publishing
 from flows.artifacts import RunProgress
-from flows.jobs import PromotionJob, PublishJob
+from flows.jobs import ModelRetentionJob, PromotionJob, PublishJob
 from flows.results import Promotion, PublishResult, TrainingResult
-from pipeline import monitoring, registries
+from pipeline import monitoring
 from pipeline.config import MonitorJob
 from pipeline.drift import DriftReport
 from pipeline.registries import ModelCleaning
@@ -44,9 +44,9 @@ def promote(job: PromotionJob) -> Promotion:
 
 
 @task(name="delete old models", persist_result=False, cache_policy=NO_CACHE)
-def clean(models: str, *, keep: int, grace: str) -> ModelCleaning:
+def clean(job: ModelRetentionJob) -> ModelCleaning:
     """Delete models beyond the last few."""
-    return registries.clean(registries.open_registry(models), keep=keep, grace=grace)
+    return registration.clean(job)
 
 
 @task(name="monitor", persist_result=False, cache_policy=NO_CACHE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.config import Config
@@ -38,18 +39,25 @@ def open_registry(path: str | Path, *, create: bool = False) -> Registry:
     return DiskRegistry.open(location, create=create)
 
 
-def clean(registry: Registry, *, keep: int, grace: str) -> ModelCleaning:
+def clean(
+    registry: Registry, *, keep: int, grace: str, models: Collection[str] = ()
+) -> ModelCleaning:
     """Delete versions beyond the last `keep`, and what killed runs left behind.
 
-    What an alias names stays, and so does the version that production had before. A version stays
-    too until the duration `grace` has passed since an alias left it, or since it was registered.
+    What an alias names stays, and so does the version that production had before, and one whose
+    bundle is in `models`, fingerprints of those whose vectors are read. A version stays too until
+    the duration `grace` has passed since an alias left it, or since it was registered.
 
     Raises:
         LockedError, PublishError: if the registry cannot be cleaned.
     """
     with registry.locked():
         try:
-            old = beyond(registry.versions(), keep, stay=_staying(registry))
+            old = [
+                version
+                for version in beyond(registry.versions(), keep, stay=_staying(registry))
+                if not (models and _may_be(registry, version, models))
+            ]
             gone = [version for version in old if is_over(registry.left(version), grace)]
             for version in gone:
                 registry.remove(version)
@@ -72,3 +80,9 @@ def _staying(registry: Registry) -> set[str]:
     named = [registry.alias(name) for name in ALIASES]
     before = before_production(registry)
     return {pointer.run_id for pointer in named if pointer} | ({before} if before else set())
+
+
+def _may_be(registry: Registry, version: str, models: Collection[str]) -> bool:
+    """Whether the bundle of a version is in `models`; it may be where nothing was recorded."""
+    lineage = registry.lineage(version)
+    return lineage is None or lineage.bundle in models

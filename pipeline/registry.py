@@ -159,7 +159,7 @@ def find(registry: Registry, name: str) -> str:
     if name and len(found) == 1:
         return found[0]
     raise BundleError(
-        f"{name!r} must name one version of {registry.path}, found {len(found)}; "
+        f"{_short(name)!r} must name one version of {registry.path}, found {len(found)}; "
         f"`parquet2vec models list {registry.path}` lists them"
     )
 
@@ -186,6 +186,10 @@ def claim(path: Path, what: str) -> Iterator[None]:
         ) from None
 
 
+def _short(name: str) -> str:
+    return name if len(name) <= 80 else f"{name[:77]}..."
+
+
 def _leads_nowhere(registry: Registry, name: str, pointer: Pointer | None) -> str:
     if pointer is None:
         return (
@@ -199,7 +203,7 @@ def _leads_nowhere(registry: Registry, name: str, pointer: Pointer | None) -> st
 
 
 def before_production(registry: Registry) -> str | None:
-    """The version that production had before the one that it has now; None if there was none.
+    """The version that production had before the one that it has now; None if none is left.
 
     A rollback undoes the promotions after the one that it goes back to.
     """
@@ -209,4 +213,4 @@ def before_production(registry: Registry) -> str | None:
             del stack[stack.index(move.version) + 1 :]
         else:
             stack = [*(one for one in stack if one != move.version), move.version]
-    return stack[-2] if len(stack) > 1 else None
+    return next(filter(registry.has, reversed(stack[:-1])), None)

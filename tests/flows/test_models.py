@@ -3,13 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flows import differences, model_facts, registration
 from pipeline.bundle import Bundle
+from pipeline.publishing import Pointer
 from pipeline.registries import open_registry
+from pipeline.registry import find
 from pipeline.schema import FeatureSchema
 
 Cli = Callable[..., Any]
@@ -133,6 +136,73 @@ def test_scores_for_other_labels_are_not_set_side_by_side(
     assert differences.difference(str(bundle), copy.location(version)).scores == ()
 
 
+def test_scores_that_cannot_be_compared_are_not_called_alike(
+    bundle: Path, other: Path, cli_here: Cli, tmp_path: Path
+) -> None:
+    copy = open_registry(tmp_path / "models", create=True)
+    version = registration.add(copy.path, str(other)).version
+    (Path(copy.location(version)) / "report" / "evaluation.json").unlink()
+    lines = cli_here("models", "diff", bundle, copy.location(version)).out
+    assert "scores: none that both reports have" in lines
+    assert "scores: as before" not in lines
+
+
+def test_a_bundle_that_was_added_by_hand_says_what_is_unknown(
+    models: Path, bundle: Path, cli_here: Cli
+) -> None:
+    found = cli_here("models", "show", models).out
+    data = Bundle.open(bundle).manifest.training_data
+    told = " ".join(found.split())
+    assert "table unknown, the bundle was added by hand" in told
+    assert f"state {data['fingerprint'][:12]}; {data['rows']:,} rows learnt from" in told
+    assert "run unknown" in told
+
+
+def test_a_production_that_is_gone_is_listed_as_such(
+    models: Path, version: str, other: Path, cli_here: Cli
+) -> None:
+    assert "not there any more" not in cli_here("models", "list", models).out
+    registration.add(str(models), str(other))
+    open_registry(models).remove(version)
+    told = " ".join(cli_here("models", "list", models).out.split())
+    assert f"production {version}; not there any more" in told
+    assert "before none" in told
+
+
+def test_a_rollback_beside_another_move_is_told(
+    models: Path, version: str, other: Path, cli_here: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = registration.add(str(models), str(other)).version
+    registry = open_registry(models)
+
+    def moved_meanwhile(path: str) -> Bundle:
+        assert registry.move("production", Pointer(run_id=newer), expected=version)
+        return Bundle.open(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registration, "Bundle", SimpleNamespace(open=moved_meanwhile))
+        done = cli_here("models", "rollback", models, version)
+    assert done.code == 1
+    assert "was moved by another run meanwhile; look where it leads now" in done.err
+    assert find(registry, "production") == newer
+
+
+def test_gc_keeps_the_model_of_vectors_that_are_read(
+    models: Path, version: str, other: Path, bundle: Path, source: Path, cli_here: Cli
+) -> None:
+    out = models.parent / "vectors"
+    assert cli_here("embed", bundle, source, out).code == 0
+    newer = registration.add(str(models), str(other)).version
+    registry = open_registry(models)
+    (models / "production").unlink()
+    assert registry.move("production", Pointer(run_id=newer), expected=None)
+    words = ("models", "gc", models, "--keep", 1, "--grace", "0s", "--json")
+    assert cli_here(*words, "--destination", out).document["versions"] == []
+    nothing = cli_here(*words, "--destination", models.parent / "nowhere")
+    assert (nothing.code, registry.has(version)) == (3, True)
+    assert cli_here(*words).document["versions"] == [version]
+
+
 def test_gc_keeps_what_is_used(models: Path, version: str, other: Path, cli_here: Cli) -> None:
     newer = registration.add(str(models), str(other)).version
     done = cli_here("models", "gc", models, "--keep", 1, "--grace", "0s", "--json").document
@@ -155,6 +225,9 @@ def test_a_damaged_version_is_listed_as_such(models: Path, version: str, cli_her
     [
         (["list", "nowhere"], 3, "must be empty or a folder of models, found nothing"),
         (["show", "MODELS", "x"], 3, "'x' must name one version"),
+        (["show", "MODELS", "../../etc"], 3, "'../../etc' must name one version"),
+        (["show", "MODELS", "a b/\u202eü"], 3, "ü' must name one version"),
+        (["show", "MODELS", "y" * 5_000], 3, "yyy...' must name one version"),
         (["promote", "MODELS", "x"], 3, "'x' must name one version"),
         (["promote", "MODELS"], 2, "--source is required"),
         (["rollback", "MODELS"], 3, "in production before, found none"),

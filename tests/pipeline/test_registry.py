@@ -199,6 +199,15 @@ def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]
     monkeypatch.undo()
 
 
+def test_what_production_was_before_is_there(models: DiskRegistry, add: Add) -> None:
+    for name in "abc":
+        promote(models, add(name))
+    models.remove("b")
+    assert before_production(models) == "a"
+    models.remove("a")
+    assert before_production(models) is None
+
+
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_move_that_was_killed_did_not_happen_and_can_be_made_again(
     models: DiskRegistry,
@@ -284,6 +293,17 @@ def test_old_versions_go_but_none_that_an_alias_or_a_rollback_needs(
     assert (found.versions, found.waiting) == (("b", "e"), ())
     assert models.versions() == ["a", "c", "d", "f", "g"]
     assert models.lineage("b") is None
+
+
+def test_the_model_of_vectors_that_are_read_stays(
+    models: DiskRegistry, bundle: Bundle, add: Add
+) -> None:
+    for name, fingerprint in {"a": "a" * 64, "b": "b" * 64}.items():
+        models.add(bundle.path, lineage(name, at=now() - timedelta(days=9), bundle=fingerprint))
+    (models.root / "lineage" / f"{add('c', days=8)}.json").unlink()
+    promote(models, add("d"))
+    assert clean(models, keep=1, grace="0s", models={"b" * 64}).versions == ("a",)
+    assert sorted(models.versions()) == ["b", "c", "d"]
 
 
 def test_a_version_stays_for_those_who_opened_it(models: DiskRegistry, add: Add) -> None:
