@@ -35,7 +35,7 @@ class TrainingResult(Config):
     report: str
     seconds: float
     left_out: tuple[str, ...] = Field(
-        default=(), description="Columns whose types no kind reads, each with its type."
+        default=(), description="Columns that no kind reads, each with its type."
     )
     notes: tuple[str, ...] = Field(default=(), description="What else a reader should know.")
 

@@ -92,8 +92,8 @@ def embedding(result: JobReport) -> str:
 
 
 def _left_out(named: tuple[str, ...]) -> str:
-    what = "its type is no feature" if len(named) == 1 else "types that are no feature"
-    return f"{_first(named)}: {what}"
+    such = "such a column is no feature" if len(named) == 1 else "such columns are no features"
+    return f"{_first(named)}: {such}"
 
 
 def _first(names: tuple[str, ...]) -> str:
@@ -143,6 +143,7 @@ def drift(result: DriftReport) -> str:
             ("version", f"{result.run_id}, {_counted(result.rows, 'row')} computed"),
             ("against", f"{against}; {_counted(result.history, 'earlier run')} without drift"),
             *[(column.name, told(worst(column))) for column in shown],
+            *([("then", result.followed)] if result.followed else []),
             *picture,
         ]
     )

@@ -31,6 +31,8 @@ from training.spec import TrainingJob
 if TYPE_CHECKING:
     from training.results import Evaluation
 
+_TEXTS = ("string", "large_string", "string_view")
+
 
 def train(job: TrainingJob, *, progress: Progress) -> TrainingResult:
     """Fit, export through the gate, evaluate, write the report."""
@@ -181,7 +183,7 @@ def training_result(
 def unread(schema: FeatureSchema) -> tuple[str, ...]:
     """The columns of a contract that no kind reads, each with its type."""
     return tuple(
-        f"{column.name} ({column.type})"
+        f"{column.name} ({'dates as text' if column.type in _TEXTS else column.type})"
         for column in schema.with_role("ignore")
         if column.kind is None
     )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
@@ -24,6 +26,8 @@ OUTPUT_NAMES = ("embedding", "reconstruction_error")
 # A table that shares nothing with its contract is told at once: comparing spellings takes time with
 # the square of their lengths, for every pair of names.
 _COMPARABLE_NAMES, _COMPARABLE_LETTERS = 500, 100
+_DATE = r"^\d{4}-\d{2}(-\d{2}([T ]\d{2}.*)?)?$"
+_DIGITS, _NAMES_A_DATE = r"^\d{1,8}$", re.compile(r"year|date|day|dt|ds", re.IGNORECASE)
 _READ_ROLES: tuple[Role, ...] = ("feature", "condition", "key", "event_time", "label")
 
 
@@ -123,7 +127,9 @@ def infer(
     """The contract of a table from its footers (`arrow_schema`) and some rows (`sample`).
 
     Columns of types that have no meaning as a feature (structs, binaries, lists of changing
-    length) get the role ``ignore``; `overrides` win over every guess. `images` are made of columns.
+    length) get the role ``ignore``, and so do dates as text, such as ``day=2026-11-22`` folders:
+    every new one would be a category that no model has seen. `overrides` win over every guess.
+    `images` are made of columns.
 
     Raises:
         SchemaError: if a named column is missing, a kind does not fit a type, a name is unusable,
@@ -195,6 +201,8 @@ def _infer_column(
             f"column '{field.name}' cannot be {kind}: its type is {type_}; "
             f"possible: {', '.join(possible) or 'none'}"
         )
+    if role is None and is_text(type_) and _are_dates(sample, field.name):
+        possible = ()
     found = kind or next(iter(possible), None)
     if kind == "image" and length is not None and not problem:
         shape, problem = shape_of(said, elements=length, what=f"column '{field.name}'")
@@ -217,6 +225,17 @@ def _infer_column(
         shape=shape,
     )
     return column, problem or None
+
+
+def _are_dates(sample: pa.Table, name: str) -> bool:
+    """Whether all sampled texts of a column are dates; digits are where the name says so."""
+    if name not in sample.schema.names:
+        return False
+    values = sample.column(name).cast(pa.large_string()).drop_null()
+    form = _DIGITS if _NAMES_A_DATE.fullmatch(name) else _DATE
+    return len(values) > 0 and any(
+        pc.all(pc.match_substring_regex(values, one)).as_py() for one in {form, _DATE}
+    )
 
 
 def _unusable_names(names: Sequence[str], schema: FeatureSchema) -> list[str]:

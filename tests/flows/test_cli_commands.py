@@ -57,16 +57,17 @@ def test_train_tells_the_columns_that_no_kind_reads() -> None:
     from flows.verbs import unread
     from pipeline.schema import infer
 
-    table = pa.table({"x": [1.0], "stay": pa.array([1], pa.duration("s")), "photo": [b"png"]})
+    stay = pa.array([1], pa.duration("s"))
+    table = pa.table({"x": [1.0], "stay": stay, "photo": [b"png"], "day": ["2026-01-02"]})
     left_out = unread(infer(table.schema, table, labels=["photo"]))
-    assert left_out == ("stay (duration[s])",)
+    assert left_out == ("stay (duration[s])", "day (dates as text)")
     required = {"bundle": "m", "fingerprint": "0", "recipe": "linear", "dim": 1, "rows": 1}
     told = texts.training(
         TrainingResult(
             **required, probe=None, verdict="", report="r", seconds=1.0, left_out=left_out
         )
     )
-    assert "left out  stay (duration[s]): its type is no feature" in told
+    assert "left out  stay (duration[s]), day (dates as text): such columns are no features" in told
     assert "linear, 1 number a row, 1 training row\n" in told
 
 

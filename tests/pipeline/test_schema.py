@@ -149,3 +149,39 @@ def test_names_that_a_model_cannot_take_are_refused(name: str) -> None:
 def test_the_fingerprint_follows_the_contract(table: pa.Table, schema: FeatureSchema) -> None:
     again = FeatureSchema.model_validate_json(schema.model_dump_json())
     assert again.fingerprint == schema.fingerprint != infer(table.schema, table).fingerprint
+
+
+DATES: dict[str, list[str | None]] = {
+    "day": ["2026-01-02", "2026-01-03"],
+    "month": ["2026-01", None],
+    "seen": ["2026-01-02 10:00:00", "2026-01-02T10:00:00.5Z"],
+    "year": ["2026", "2027"],
+    "dt": ["20260102", "20260103"],
+}
+
+
+@pytest.mark.parametrize("name", DATES)
+@pytest.mark.parametrize("type_", [pa.string(), pa.string_view()], ids=str)
+def test_dates_as_text_are_no_feature_unless_it_is_said(name: str, type_: pa.DataType) -> None:
+    table = pa.table({"x": [1.0, 2.0], name: pa.array(DATES[name], type_)})
+    found = infer(table.schema, table)[name]
+    assert (found.kind, found.role) == (None, "ignore")
+    for said in (ColumnOverride(role="feature"), ColumnOverride(kind="category")):
+        assert infer(table.schema, table, overrides={name: said})[name].role == "feature"
+    coded = table.set_column(1, name, table[name].cast(pa.string()).dictionary_encode())
+    assert infer(coded.schema, coded)[name].role == "ignore"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("zip", ["00184", "20100"]),
+        ("day", ["monday", "2026-01-02"]),
+        ("code", ["2026-01-02-a", "b"]),
+        ("day", [None, None]),
+    ],
+    ids=str,
+)
+def test_other_text_is_a_category(name: str, values: list[str | None]) -> None:
+    table = pa.table({"x": [1.0, 2.0], name: pa.array(values, pa.string())})
+    assert infer(table.schema, table)[name].role == "feature"
