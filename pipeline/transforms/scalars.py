@@ -96,7 +96,8 @@ class ScalarFit:
 
 
 def _varying_cycles(values: Floats) -> tuple[str, ...]:
-    micros = values.astype(np.int64)
+    # The last microsecond of int64 is none as a float.
+    micros = np.clip(values, -(2.0**62), 2.0**62).astype(np.int64)
     steps = {name: (micros % length) // step for name, (length, step) in CYCLES.items()}
     return tuple(name for name, at in steps.items() if len(at) and at.min() != at.max())
 

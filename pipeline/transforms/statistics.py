@@ -10,12 +10,14 @@ Floats = npt.NDArray[np.float64]
 CLIP = 5.0
 SAMPLE_BYTES = 64 * 2**20
 SAMPLE_ROWS = 65_536
+# What lies beyond is taken for infinite: sums of its squares are.
+FARTHEST = 1e140
 
 
 class Moments:
     """Count, mean and variance of every column of a stream of ``[n, F]`` blocks.
 
-    NaN and infinite cells are left out; infinities are counted. Blocks are merged by Chan, Golub &
+    NaN and what is `FARTHEST` or infinite is left out; the latter are counted. Blocks are merged by Chan, Golub &
     LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
 
@@ -29,8 +31,9 @@ class Moments:
     def add(self, block: Floats) -> None:
         """Take in a block of shape [n, F]."""
         self.rows += len(block)
-        finite = np.isfinite(block)
-        self.infinite += np.isinf(block).sum(axis=0)
+        far = np.abs(block)
+        finite = far <= FARTHEST
+        self.infinite += (far > FARTHEST).sum(axis=0)
         count = finite.sum(axis=0)
         safe = np.maximum(count, 1)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -95,6 +98,6 @@ class RowSample:
             self._draws, self._rows = self._draws[kept], self._rows[kept]
 
     def column(self, index: int) -> Floats:
-        """The finite sampled values of one column, in ascending order."""
+        """The sampled values of one column, in ascending order, without what is not finite."""
         values = self._rows[:, index]
-        return np.sort(values[np.isfinite(values)])
+        return np.sort(values[np.abs(values) <= FARTHEST])

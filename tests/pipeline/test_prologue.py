@@ -61,10 +61,17 @@ def test_huge_numbers_are_clipped(value: float) -> None:
     assert np.isfinite(found.ranked).all()
 
 
-def test_infinities_leave_the_statistics_alone() -> None:
-    with_infinity, _ = fitted(x=[1.0, 2.0, 3.0, np.inf])
+@pytest.mark.parametrize("far", [np.inf, 1e308, -1e200])
+def test_infinities_leave_the_statistics_alone(far: float) -> None:
+    with_infinity, _ = fitted(x=[1.0, 2.0, 3.0, far, far])
     without, table = fitted(x=[1.0, 2.0, 3.0])
     assert (column(with_infinity, table, "x") == column(without, table, "x")).all()
+
+
+def test_times_at_the_ends_of_int64_have_their_cycles() -> None:
+    times = pa.array([2**63 - 1, 1 - 2**63, 0, 86_400_000_000], pa.timestamp("us"))
+    prologue, table = fitted(t=times)
+    assert np.isfinite(prologue.run(table).numeric).all()
 
 
 def test_the_ranked_view_is_normal_whatever_the_distribution() -> None:
