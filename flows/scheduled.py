@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from flows import texts
 from flows.embed import embed
 from flows.jobs import DriftJob, PublishSettings, RefreshJob
 from flows.monitor import monitor
@@ -43,10 +45,12 @@ def scheduled_embed(
     """Publish the vectors of a table, then look for drift if asked to."""
     options = _options(policy, engine, job)
 
-    def work() -> JobReport:
-        report = embed.with_options(**options)(job, publish)
+    def work(attempt: int) -> JobReport:
+        report = embed.with_options(flow_run_name=_named(attempt), **options)(job, publish)
+        _tell(texts.embedding(report))
         if drift is not None:
-            monitor.with_options(**options)(drift)
+            found = monitor.with_options(flow_run_name=_named(attempt), **options)(drift)
+            _tell(texts.monitoring(found))
         return report
 
     return _in_turn(policy, work)
@@ -60,7 +64,24 @@ def scheduled_refresh(
 ) -> RefreshResult | State[Any]:
     """Train a candidate, promote it when it is not worse, embed with the promoted model."""
     options = _options(policy, engine, job.embed)
-    return _in_turn(policy, lambda: refresh.with_options(**options)(job))
+
+    def work(attempt: int) -> RefreshResult:
+        result = refresh.with_options(flow_run_name=_named(attempt), **options)(job)
+        _tell(texts.refresh(result))
+        return result
+
+    return _in_turn(policy, work)
+
+
+def _named(attempt: int) -> str:
+    """The name of a try: among all runs of a page one sees whose it is."""
+    name = str(flow_run.name).replace("{", "{{").replace("}", "}}")  # Prefect fills braces in
+    return f"{name}, try {attempt}"
+
+
+def _tell(result: str) -> None:
+    """Log what the command would print; the page of a run shows no log of those that it called."""
+    get_run_logger().info("done\n%s", result)
 
 
 def _options(policy: RunPolicy, engine: FlowSettings, job: EmbeddingJob) -> dict[str, Any]:
@@ -75,7 +96,7 @@ def _options(policy: RunPolicy, engine: FlowSettings, job: EmbeddingJob) -> dict
     }
 
 
-def _in_turn(policy: RunPolicy, work: Callable[[], _Result]) -> _Result | State[Any]:
+def _in_turn(policy: RunPolicy, work: Callable[[int], _Result]) -> _Result | State[Any]:
     """What `work` gives once no other run works for this destination; a skipped run's state."""
     prepare_logs()
     try:
@@ -85,11 +106,11 @@ def _in_turn(policy: RunPolicy, work: Callable[[], _Result]) -> _Result | State[
         return Completed(name="Skipped", message=f"{error}; nothing was done here")
 
 
-def _with_retries(policy: RunPolicy, work: Callable[[], _Result]) -> _Result:
+def _with_retries(policy: RunPolicy, work: Callable[[int], _Result]) -> _Result:
     """What `work` gives; another try after a delay when it fails, but not what never can pass."""
     for attempt in range(1, policy.retries + 1):
         try:
-            return work()
+            return work(attempt)
         except ConfigError:
             raise
         except Exception as error:
@@ -101,7 +122,7 @@ def _with_retries(policy: RunPolicy, work: Callable[[], _Result]) -> _Result:
                 *(attempt, policy.retries + 1, seconds, error),
             )
             time.sleep(seconds)
-    return work()
+    return work(policy.retries + 1)
 
 
 def jittered(policy: RunPolicy) -> float:

@@ -1,12 +1,13 @@
 """Runs whose process is gone: ended, and started again if that can help.
 
-A process that is killed tells nobody. What it left `Running` is ended by `serve` when it starts,
-and by an automation of Prefect's server when no heartbeat came for some minutes.
+A process that is killed tells nobody. What it left `Running` on this machine is found by `serve`
+when it starts, and the rest by the server (flows/automations.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -24,68 +25,30 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 from prefect.types._datetime import DateTime, now
 
-from flows.deploy import TAG
+from flows.automations import MOST_STARTS
 
-HEARTBEAT_SECONDS = 30
-SILENCE = timedelta(minutes=5)
-AUTOMATION = "parquet2vec: a run without a heartbeat has crashed"
-# A run that takes its machine down must not do so for ever.
-MOST_STARTS = 3
+# The label of a run that tells which machine began it.
+HOST = "parquet2vec.host"
 
 _AT_WORK = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
 _MISSED = "nothing served it when it was due; a newer run makes up for it"
-_HEARTBEAT = "prefect.flow-run.heartbeat"
-_ENDS = tuple(f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled"))
-
-
-async def watch(client: PrefectClient) -> None:
-    """Have the server end our runs that are silent too long, by one automation, kept up to date."""
-    automation = AutomationCore(
-        name=AUTOMATION,
-        description="Made by `parquet2vec serve`, which makes it again when it starts.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            after={_HEARTBEAT},
-            expect={_HEARTBEAT, "prefect.flow-run.Crashed", *_ENDS},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
-            match_related={
-                "prefect.resource.role": "tag",
-                "prefect.resource.id": f"prefect.tag.{TAG}",
-            },
-            for_each={"prefect.resource.id"},
-            threshold=1,
-            within=SILENCE,
-        ),
-        actions=[
-            ChangeFlowRunState(
-                name="Crashed",
-                force=False,
-                state=StateType.CRASHED,
-                message=f"no heartbeat for {SILENCE}: its process is gone, or it lost the server",
-            )
-        ],
-    )
-    known = await client.read_automations_by_name(AUTOMATION)
-    for spare in known[1:]:
-        await client.delete_automation(spare.id)
-    if known:
-        await client.update_automation(known[0].id, automation)
-    else:
-        await client.create_automation(automation)
 
 
 async def end_orphans(client: PrefectClient, deployments: Collection[UUID]) -> list[FlowRun]:
-    """End the runs of `deployments` whose process is gone; the runs that will go on.
+    """End the runs of `deployments` that began here and whose process is gone; which will go on.
 
-    A run goes on as itself, with its own parameters and the parts that are finished.
+    A run goes on as itself, with its own parameters and the parts that are finished. Processes of
+    other machines cannot be seen: their runs are the server's to end.
     """
-    alive = running_here()
-    gone = [run for run in await at_work(client, deployments) if run.id not in alive]
+    alive, here = running_here(), socket.gethostname()
+    gone = [
+        run
+        for run in await at_work(client, deployments)
+        if run.id not in alive and run.labels.get(HOST, here) == here
+    ]
     return await send_back(client, gone, why="its process is gone")
 
 

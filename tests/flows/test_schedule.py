@@ -273,6 +273,65 @@ def test_a_scheduled_embedding_fires_and_publishes(
     fires_and_publishes(server, bundle, source, tmp_path / "sqlite")
 
 
+def test_a_scheduled_refresh_fires_and_trains_promotes_and_embeds(
+    server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    project = project_in(tmp_path / "renewed", server, bundle, source, NEVER)
+    (project.folder / "parquet2vec.toml").write_text(
+        f'[train]\nsource = "{source}"\nkey = ["id"]\nlabel = ["late"]\nignore = ["at"]\n'
+        f'recipe = "linear"\ndim = 3\n[embed]\nsource = "{source}"\ndestination = "out"\n'
+        f'[refresh]\nmodels = "models"\n[schedule.refresh]\ncron = "{EVERY_MINUTE}"\n'
+    )
+    try:
+        project.serving.start()
+        ended = {"state": {"type": {"any_": ["COMPLETED", "FAILED"]}}}
+
+        def runs() -> list[Any]:
+            found = server.ask(f"/deployments/name/scheduled-refresh/{project.name}")
+            body = {"flow_runs": {"deployment_id": {"any_": [found["id"]]}, **ended}}
+            return server.ask("/flow_runs/filter", body) if found else []
+
+        served = lambda: "serving" in project.serving.log.read_text()  # noqa: E731
+        project.wait("serve", served, seconds=240)
+        [run, *_] = project.wait("a scheduled run", runs, seconds=400)
+        assert (run["state_name"], run["auto_scheduled"]) == ("Completed", True)
+    finally:
+        project.serving.end()
+    assert (project.folder / "models" / "production" / "encoder.onnx").exists()
+    assert (project.folder / "out" / "current" / "_manifest.json").exists()
+
+
+def test_a_scheduled_run_works_on_a_dask_cluster_by_its_address(
+    server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect_dask")
+    address, port = "tcp://127.0.0.1", free_port()
+    project = project_in(tmp_path / "dask", server, bundle, source, NEVER)
+    text = (project.folder / "parquet2vec.toml").read_text()
+    (project.folder / "parquet2vec.toml").write_text(
+        f'{text}[flow]\nrunner = "dask"\ndask_address = "{address}:{port}"\n'
+    )
+    env = {**project.serving.env, "PYTHONSAFEPATH": "1"}
+
+    def dask(name: str, *words: str) -> Service:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *words, "--no-dashboard"]
+        return Service(command, tmp_path, env, tmp_path / f"{name}.log")
+
+    scheduler = dask("scheduler", "--host", "127.0.0.1", "--port", str(port))
+    worker = dask("worker", f"{address}:{port}", "--nthreads", "1")
+    try:
+        for service in (scheduler, worker):
+            service.start()
+        project.serve()
+        run = project.run_now()
+        project.wait("its end", lambda: project.state(run) in ("Completed", "Failed"))
+        assert project.state(run) == "Completed", project.serving.log.read_text()
+    finally:
+        for service in (project.serving, worker, scheduler):
+            service.end()
+    assert (project.folder / "out" / "current" / "_manifest.json").exists()
+
+
 def test_a_scheduled_embedding_fires_and_publishes_on_postgres(
     bundle: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -290,19 +349,27 @@ def test_a_scheduled_embedding_fires_and_publishes_on_postgres(
 
 def waiting_run(project: Project) -> str:
     """A run that works for minutes: its table is not there yet, and it waits for its next try."""
+    return late_run(project, project.serving)
+
+
+def late_run(project: Project, runner: Service) -> str:
+    """Such a run, at `runner`."""
     job = project.deployment()["parameters"]["job"]
     run = project.run_now({**job, "source": str(project.folder / "late")})
     told = "failed, the next comes in"
-    project.wait("a first try", lambda: told in project.serving.log.read_text())
+    project.wait("a first try", lambda: told in runner.log.read_text())
     return run
 
 
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
 def test_a_stopped_serve_leaves_no_run_running_and_the_next_one_goes_on(
-    project: Project, source: Path
+    sent: signal.Signals, project: Project, source: Path
 ) -> None:
     run = waiting_run(project)
-    project.serving.stop(signal.SIGTERM)
+    project.serving.stop(sent)
     assert project.serving.process.returncode == 0
+    assert "given back  1 runs" in project.serving.log.read_text()
+    assert "Traceback" not in project.serving.log.read_text()
     assert project.server.runs("Running", "Pending", "Cancelling") == []
     assert project.state(run) == "AwaitingRetry"
     assert project.deployment()["paused"] is False
@@ -322,8 +389,35 @@ def test_a_killed_serve_and_its_runs_are_found_by_the_next_one(
     project.serve()
     project.wait("the run's end", lambda: project.state(run) == "Completed")
     project.wait("no run at work", lambda: project.server.runs("Running") == [])
-    automations = project.server.ask("/automations/filter", {})
-    assert len([item for item in automations if item["name"].startswith("parquet2vec")]) == 1
+    assert len(automations(project.server)) == 2
+
+
+def automations(server: PrefectServer) -> list[Any]:
+    """What the server does by itself for our runs."""
+    found = server.ask("/automations/filter", {})
+    return [item for item in found if item["name"].startswith("parquet2vec")]
+
+
+def test_two_serves_of_one_file_share_its_runs_and_end_only_their_own(
+    project: Project, source: Path, tmp_path: Path
+) -> None:
+    first = waiting_run(project)
+    other = Service(
+        project.serving.words, project.folder, project.serving.env, tmp_path / "other.log"
+    )
+    other.start()
+    try:
+        served = lambda: "serving scheduled-embed" in other.log.read_text()  # noqa: E731
+        wait_for("the other's start", served, seconds=240, logs=[other.log])
+        assert project.state(first) == "Running"
+        other.stop()
+        assert "given back" not in other.log.read_text()
+        assert project.state(first) == "Running"
+    finally:
+        other.end()
+    (project.folder / "late").symlink_to(source)
+    project.wait("the run's end", lambda: project.state(first) == "Completed")
+    assert project.server.ask(f"/flow_runs/{first}")["run_count"] == 1
 
 
 def test_runs_that_were_missed_are_made_up_for_once(project: Project) -> None:
@@ -409,9 +503,31 @@ def test_a_worker_of_a_pool_runs_what_was_handed_over(
         logs = [server.log, worker.log]
         ended = lambda: project.state(run) == "Completed"  # noqa: E731
         wait_for("the run's end", ended, seconds=180, logs=logs)
+        assert (project.folder / "out" / "current").exists()
+        # A host that is gone for good, with all that it ran.
+        lost = late_run(project, worker)
+        os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+        impatient(server, seconds=40)
+        again = lambda: project.state(lost) == "AwaitingRetry"  # noqa: E731
+        wait_for("the server's sending it back", again, seconds=240, logs=logs)
+        (project.folder / "late").symlink_to(source)
+        worker.start()
+        ended = lambda: project.state(lost) == "Completed"  # noqa: E731
+        wait_for("the lost run's end", ended, seconds=240, logs=logs)
+        none = lambda: server.runs("Running") == []  # noqa: E731
+        wait_for("no run at work", none, seconds=120, logs=logs)
     finally:
         worker.end()
-    assert (project.folder / "out" / "current").exists()
+
+
+def impatient(server: PrefectServer, *, seconds: int) -> None:
+    """Let a run count as silent after `seconds`, a little more than the time between heartbeats."""
+    [silent] = [item for item in automations(server) if "heartbeat" in item["name"]]
+    body = {name: silent[name] for name in ("name", "description", "trigger", "actions")}
+    body["trigger"]["within"] = seconds
+    answer = httpx.put(f"{server.api}/automations/{silent['id']}", json=body, timeout=30)
+    assert answer.is_success, answer.text
 
 
 def test_a_pool_of_another_type_is_refused(

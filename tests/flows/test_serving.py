@@ -1,9 +1,11 @@
 """What `serve` decides, without a server: turns, tries, missed and orphaned runs, deployments."""
 
 import asyncio
+import contextlib
 import shutil
+import socket
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,19 +20,15 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Cancelling, Completed, Failed, Pending, Running, Scheduled
 
-from flows import overlap, scheduled, zombies
+from flows import automations, overlap, scheduled, zombies
+from flows import serving_runner as serving_runner_module
+from flows.automations import MOST_STARTS
 from flows.deploy import deployments
 from flows.project import load_project
 from flows.schedule import FlowSchedule, RunPolicy
 from flows.server import require_answer
-from flows.serving import (
-    MOST_STARTS,
-    ServingRunner,
-    StayingObserver,
-    environment,
-    serve_project,
-    staying,
-)
+from flows.serving import environment, serve_project
+from flows.serving_runner import ServingRunner, StayingObserver, staying
 from pipeline.config import Config, EmbeddingJob, parse
 from pipeline.errors import ConfigError, DataError, LockedError, ServerError
 
@@ -149,10 +147,10 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def failing(*errors: Exception) -> Callable[[], str]:
+def failing(*errors: Exception) -> Callable[[int], str]:
     left = list(errors)
 
-    def work() -> str:
+    def work(_attempt: int) -> str:
         if left:
             raise left.pop(0)
         return "done"
@@ -275,6 +273,10 @@ class FakeClient:
         self.runs = {run.id: run for run in runs}
         self.children = children or {}
         self.states: dict[UUID, Any] = {}
+        self.labels: dict[UUID, dict[str, str]] = {}
+
+    async def update_flow_run_labels(self, run: UUID, labels: dict[str, str]) -> None:
+        self.labels[run] = labels
 
     async def read_flow_runs(self, *, flow_run_filter: Any, **_: Any) -> list[FlowRun]:
         parents = flow_run_filter.parent_flow_run_id
@@ -317,9 +319,18 @@ def test_runs_whose_process_is_gone_go_on_and_the_others_are_left_alone(
     assert {run.id for run in again} == set(client.states)
 
 
+def test_runs_of_another_machine_are_left_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = run_at(0, labels={zombies.HOST: socket.gethostname()})
+    others, unsigned = run_at(1, labels={zombies.HOST: "elsewhere"}), run_at(2)
+    monkeypatch.setattr(zombies, "running_here", set)
+    client: Any = FakeClient(own, others, unsigned)
+    assert done(zombies.end_orphans(client, [uuid4()])) == [own, unsigned]
+    assert others.id not in client.states
+
+
 def test_a_run_goes_on_three_times_at_most_and_a_cancelled_one_never() -> None:
-    tired = run_at(0, run_count=zombies.MOST_STARTS)
-    fresh = run_at(1, run_count=zombies.MOST_STARTS - 1)
+    tired = run_at(0, run_count=MOST_STARTS)
+    fresh = run_at(1, run_count=MOST_STARTS - 1)
     cancelled = run_at(2, state=Cancelling())
     client: Any = FakeClient()
     again = done(zombies.send_back(client, [tired, fresh, cancelled], why="stopped"))
@@ -441,6 +452,61 @@ def test_a_serve_that_stops_starts_nothing_again() -> None:
 
     done(runner._starting_again(give_up)(run, "SIGTERM"))
     assert (given_up, client.states) == (["SIGTERM"], {})
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_run_that_was_claimed_says_on_which_machine(claimed: bool) -> None:
+    run = run_at(0)
+    runner, client = serving_runner(run)
+
+    async def claim(_run: FlowRun) -> bool:
+        return claimed
+
+    assert done(runner._signing(claim)(run)) is claimed
+    assert client.labels == ({run.id: {zombies.HOST: socket.gethostname()}} if claimed else {})
+
+
+def test_a_serve_that_stops_gives_back_only_what_it_ran(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, others = run_at(0), run_at(1)
+    runner, _ = serving_runner(own)
+
+    async def at_work(*_: object) -> list[FlowRun]:
+        return [own, others]
+
+    async def stop() -> None:
+        """Prefect's part."""
+
+    monkeypatch.setattr(serving_runner_module, "at_work", at_work)
+    monkeypatch.setattr(serving_runner_module, "get_client", nothing)
+    monkeypatch.setattr(runner, "_deployment_registry", SimpleNamespace(get_deployment_ids=list))
+    poller = SimpleNamespace(_submitting_flow_run_ids={own.id})
+    monkeypatch.setattr(runner, "_scheduled_run_poller", poller, raising=False)
+    monkeypatch.setattr(runner, "astop", stop)
+    done(runner._end())
+    assert runner.interrupted == (own,)
+
+
+@contextlib.asynccontextmanager
+async def nothing() -> AsyncIterator[None]:
+    yield
+
+
+def test_the_server_starts_again_what_serve_would() -> None:
+    """Fewer starts than the most, a lost process, one of our deployments' runs."""
+    made: list[Any] = []
+
+    class Client:
+        async def read_automations_by_name(self, _name: str) -> list[Any]:
+            return []
+
+        async def create_automation(self, automation: Any) -> None:
+            made.append(automation)
+
+    done(automations.watch(Client()))  # type: ignore[arg-type]
+    silent, again = made
+    assert again.trigger.match["prefect.run-count"] == ["1", "2"]
+    [told] = [action.message for action in silent.actions]
+    assert any(told.startswith(t.rstrip("*")) for t in again.trigger.match["prefect.state-message"])
 
 
 def test_a_serve_that_is_stopped_before_it_began_just_ends() -> None:
