@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from html import escape
@@ -15,8 +16,11 @@ WIDTH, HEIGHT = 620.0, 216.0
 LEFT, RIGHT, TOP, FOOT = 62.0, 604.0, 22.0, 178.0
 WIDEST_SLOT = 44.0
 COLOURS = 10
-MOST_MODELS = 5
+MOST_MODELS = 4
 MOST_EXCESS = 4.0
+# Narrow windows show letters larger than others do.
+_LETTER_WIDTH = 8.2
+_DATE_WIDTH = 92.0
 
 Bar = tuple[float, str]
 
@@ -156,12 +160,14 @@ class _Chart:
     def _dates(self) -> Iterable[str]:
         days = [entry.version.published for entry in self._entries]
         shown = _date_format(days)
-        room = max(1, round(len(days) / ((RIGHT - LEFT) / 84)), int(84 / self._slot))
+        room = math.ceil(_DATE_WIDTH / self._slot)
         before = ""
         for place in range(0, len(days), room):
             told = shown(days[place])
             if told != before:
-                yield svg.text(self._middle(place), FOOT + 16, told, at="middle", style="tick")
+                # The first one must not reach below the values.
+                x, at = (LEFT, "start") if place == 0 else (self._middle(place), "middle")
+                yield svg.text(x, FOOT + 16, told, at=at, style="tick")
             before = told
 
 
@@ -170,7 +176,7 @@ def _value_axis(scale: Scale, shown: Callable[[float], str], what: str) -> Itera
         y = scale(value)
         yield svg.line(LEFT, y, RIGHT, y, "grid")
         yield svg.text(LEFT - 8, y + 4, shown(value), at="end", style="tick")
-    yield svg.text(0, 10, what, style="axis")
+    yield svg.text(0, 12, what, style="axis")
 
 
 def _date_format(days: Sequence[str]) -> Callable[[str], str]:
@@ -207,4 +213,4 @@ def _legend_parts(legend: Iterable[tuple[str, str]]) -> Iterable[str]:
             x += 15
         words = shortened(words, 24)
         yield svg.text(x, y, words, style="tick")
-        x += 6.4 * len(words) + 14
+        x += _LETTER_WIDTH * len(words) + 14

@@ -29,10 +29,19 @@ color:var(--soft);margin-left:8px}
 .badge.readers{border-color:var(--good);color:var(--good)}
 .badge.pinned,.badge.waiting{border-color:var(--fair);color:var(--fair)}
 .alarm{color:var(--bad);font-weight:650}.soft,tr.deleted td{color:var(--soft)}
-td.words{min-width:110px;max-width:420px}
-
+td.words{min-width:90px;max-width:420px}.name{white-space:nowrap}
+.card{background:
+linear-gradient(to right,var(--card) 40%,transparent) 0 0/40px 100% no-repeat local,
+linear-gradient(to left,var(--card) 40%,transparent) 100% 0/40px 100% no-repeat local,
+linear-gradient(to right,var(--hair),transparent) 0 0/14px 100% no-repeat scroll,
+linear-gradient(to left,var(--hair),transparent) 100% 0/14px 100% no-repeat scroll,var(--card)}
+.card>h2,.card>p{position:sticky;left:0}
 details{margin-top:10px}summary{cursor:pointer;color:var(--soft);font-size:13px}
 .drift-picture{display:block;width:100%;max-width:980px;margin:0 auto;border-radius:8px}
+@media(max-width:520px){main{padding:16px 12px 32px}h1{font-size:22px}
+.tiles{grid-template-columns:1fr 1fr;gap:10px}.tiles div{padding:10px 12px}
+.tiles dd{font-size:20px}.tiles dd.aside{font-size:12px}
+svg .tick{font-size:14px}}
 """
 
 
@@ -143,7 +152,7 @@ def _tiles(history: History) -> Iterable[str]:
         change = f"{signed(version.rows - before.version.rows)} since the one before"
     yield _tile("Rows for readers", f"{version.rows:,}", change)
     here = sum(one.state != "deleted" for one in history.entries)
-    first = moment(history.entries[0].version.published)[:10]
+    first = _date(history.entries[0].version.published, 10)
     yield _tile("Versions", str(here), f"kept; {len(history.entries):,} since {first}")
     if made is not None:
         speed = made.computed.rows / made.seconds if made.seconds else 0.0
@@ -151,8 +160,9 @@ def _tiles(history: History) -> Iterable[str]:
         pace = f", {speed:,.0f} rows/s" if made.computed.rows else ""
         yield _tile("Its run took", span(made.seconds), rows + pace)
         user, _, host = made.by.partition("@")
-        when = moment(version.published)
-        yield _tile("Published by", shortened(user, 24), f"on {shortened(host, 60)}, {when}")
+        # A name that is written from right to left would turn what follows it around.
+        where = f" on {shortened(host, 40)}" if host else ""
+        yield _tile("Published by", shortened(user, 18), f"{_date(version.published, 16)}{where}")
     changes = sum(
         one.version.model != other.version.model
         for one, other in zip(history.entries, history.entries[1:], strict=False)
@@ -169,6 +179,11 @@ def _drift_tile(history: History) -> str:
     drifted = sum(entry.drift is not None and entry.drift.drifted for entry in compared)
     when = f"in the last {len(compared)} compared versions" if len(compared) > 1 else "compared"
     return _tile("Drift", f"{drifted} of {len(compared)}", when)
+
+
+def _date(text: str, length: int) -> str:
+    """The beginning of a moment, whose day no line break divides."""
+    return moment(text)[:length].replace("-", "\u2011")
 
 
 def _tile(name: str, value: str, aside: str) -> str:

@@ -45,13 +45,13 @@ def tables(history: History) -> Iterable[str]:
     moves = list(_moves(history))
     if moves:
         words = "Newest first, publications left out; also what was undone."
-        body = _table_of(("when", "what", "from", "to", "by"), moves[:UNFOLDED], words=(1, 4))
+        body = _table_of(("when", "what", "from", "to", "by"), moves[:UNFOLDED], words=(1, 2, 3, 4))
         yield SECTION.substitute(title="Who moved readers", words=words, body=body)
     findings = list(_findings(history))
     if findings:
         head = ("version", "column", "what was found", "against")
         words = "The columns of each version that lie farthest out, newest version first."
-        body = _table(head, findings, words=(1, 2))
+        body = _table(head, findings, words=(1, 2, 3))
         yield SECTION.substitute(title="Drift", words=words, body=body)
     if history.picture is not None:
         source = f"data:image/svg+xml;base64,{b64encode(history.picture).decode()}"
@@ -101,7 +101,7 @@ def _version_row(entry: Entry, before: Entry | None, models: Sequence[str]) -> R
         "" if made is None else f"{made.computed.parts:,} of {version.parts:,}",
         "" if made is None else span(made.seconds),
         _drift_cell(entry),
-        marked_up(shortened(made.by, 40)) if made is not None else "",
+        _person(made.by) if made is not None else "",
     )
     return entry.state, cells
 
@@ -116,7 +116,7 @@ def _moves(history: History) -> Iterable[Row]:
                 marked_up(_MOVED.get(move.why or "", "not recorded")),
                 _short_code(before.version, 12) if before is not None else "",
                 _short_code(move.version, 12),
-                marked_up(shortened(move.by, 40)) if move.by is not None else "not recorded",
+                _person(move.by) if move.by is not None else "not recorded",
             )
             yield "", cells
 
@@ -128,6 +128,11 @@ def _model(fingerprint: str, models: Sequence[str]) -> str:
 
 def _short_code(name: str, length: int) -> str:
     return f'<code title="{marked_up(name)}">{marked_up(name[:length])}</code>'
+
+
+def _person(by: str) -> str:
+    """``user@host`` on one line."""
+    return f'<span class="name" title="{marked_up(by)}">{marked_up(shortened(by, 24))}</span>'
 
 
 def _drift_cell(entry: Entry) -> str:
