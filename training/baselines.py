@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from pipeline.feed import NULL_INT, NULL_TEXT, flat, to_input
 from pipeline.schema import Column, FeatureSchema
+from pipeline.transforms.statistics import FARTHEST
 
 CLIP = 5.0  # standard deviations
 MOST_VALUES = 255  # of a category column get a column of their own
@@ -146,7 +147,7 @@ def is_null(values: Raw, column: Column) -> npt.NDArray[np.bool_]:
 
 
 def _fit_numbers(values: npt.NDArray[np.float64]) -> Numbers:
-    finite = np.where(np.isfinite(values), values, np.nan)
+    finite = np.where(np.abs(values) <= FARTHEST, values, np.nan)
     empty = np.isnan(finite).all(axis=0)
     median = np.nanmedian(np.where(empty, 0.0, finite), axis=0)
     filled = np.where(np.isnan(finite), median, finite)

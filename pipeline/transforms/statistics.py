@@ -17,8 +17,9 @@ FARTHEST = 1e140
 class Moments:
     """Count, mean and variance of every column of a stream of ``[n, F]`` blocks.
 
-    NaN and what is `FARTHEST` or infinite is left out; the latter are counted. Blocks are merged by Chan, Golub &
-    LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+    NaN is left out, and so is what is infinite or beyond `FARTHEST`, which is counted. Blocks are
+    merged by Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
+    sample variances", 1979.
     """
 
     def __init__(self, width: int) -> None:

@@ -1,6 +1,6 @@
 """Many small files, killed again and again while they are embedded: every row once, same bytes."""
 
-import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +17,7 @@ KILLS = 10
 
 @pytest.fixture
 def many(place: Callable[[], Path], size: int) -> Path:
-    """`size` files of twenty rows, some thousand of which are links to the same ones."""
+    """`size` files of twenty rows, some thousand of which are copies of the same ones."""
     folder = place()
     folder.mkdir()
     for index in range(size):
@@ -25,7 +25,7 @@ def many(place: Callable[[], Path], size: int) -> Path:
         if index < 50:
             pq.write_table(SMALL.table(20, seed=index), path)
         else:
-            os.link(folder / f"part-{index % 50:05d}.parquet", path)
+            shutil.copyfile(folder / f"part-{index % 50:05d}.parquet", path)
     return folder
 
 

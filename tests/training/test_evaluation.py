@@ -167,6 +167,9 @@ def test_the_raw_matrix_is_finite_for_rows_never_seen():
     odd = make_table(5).set_column(1, "a", pa.array([np.inf, -np.inf, 1e300, None, np.nan]))
     odd = odd.set_column(5, "town", pa.array(["new", None, "", "Rom", "Oslo"]))
     assert np.isfinite(raw.transform(odd)).all()
+    odd = odd.set_column(1, "a", pa.array([1.7e308, 1.7e308, -np.inf, None, 0.5]))
+    raw = fit_raw_matrix(odd, SCHEMA)
+    assert np.isfinite(raw.transform(odd)).all()
 
 
 def test_a_category_never_seen_is_other():
