@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefect._vendor.croniter import croniter
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import Flow
@@ -101,6 +102,8 @@ def deployment_name(schedule: Schedule, path: str | Path) -> str:
 def _cron(when: FlowSchedule, timezone: str, flow: str) -> PrefectSchedule:
     try:
         CronSchedule(cron=when.cron, timezone=timezone)
+        # Nobody else says that 30 February never comes.
+        croniter(when.cron).get_next()  # type: ignore[no-untyped-call]
     except ValueError:
         raise ConfigError(
             f"the cron line of {flow} must name times, found {when.cron!r}; its fields are minute, "

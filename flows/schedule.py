@@ -44,6 +44,12 @@ def _duration(text: str) -> str:
     return text
 
 
+def _some_time(text: str) -> str:
+    if parse_seconds(text) == 0:
+        raise ValueError("more than 0s is required; leave it out for no bound")
+    return text
+
+
 CronText = Annotated[str, AfterValidator(cron_text)]
 TimezoneText = Annotated[str, AfterValidator(_timezone)]
 DurationText = Annotated[str, AfterValidator(_duration)]
@@ -63,7 +69,7 @@ class RunPolicy(Config):
     retry_jitter: float = Field(
         default=0.5, ge=0, le=10, description="Share of the delay that chance adds to it."
     )
-    timeout: DurationText | None = Field(
+    timeout: Annotated[DurationText, AfterValidator(_some_time)] | None = Field(
         default=None, description="Time that one try may take, such as 6h; none unless said."
     )
 

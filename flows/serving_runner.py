@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections import Counter
@@ -27,8 +28,15 @@ from flows.zombies import HOST, at_work, send_back
 _Poll: TypeAlias = Callable[..., Coroutine[Any, Any, None]]
 _ProposePending: TypeAlias = Callable[[FlowRun], Coroutine[Any, Any, bool]]
 _ProposeCrashed: TypeAlias = Callable[..., Coroutine[Any, Any, State[Any] | None]]
+_OBSERVER = "FlowRunCancellingObserver"
 _SECONDS_TO_ASK = 20.0
 _PAUSE = timedelta(seconds=30)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let a record pass that says that the server went away, as one line."""
+    record.exc_info = None
+    return True
 
 
 def _hush(_line: str) -> None:
@@ -54,6 +62,7 @@ class ServingRunner(Runner):
         """
         # It may begin to poll while it is entered, so that only its class can be replaced.
         runner_module.FlowRunCancellingObserver = StayingObserver  # type: ignore[attr-defined]
+        get_logger(_OBSERVER).addFilter(_without_traceback)
         await super().__aenter__()
         poller = self._scheduled_run_poller
         poll = staying(poller._get_and_submit_flow_runs, get_logger("runner").warning)

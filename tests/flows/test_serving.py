@@ -107,6 +107,8 @@ def test_prefect_refuses_what_the_job_refuses(tmp_path: Path) -> None:
         ("", r"must have a table \[schedule\], found none"),
         ("[schedule]\n", r"must have \[schedule.embed\] or \[schedule.refresh\], found neither"),
         ('[schedule.embed]\ncron = "99 3 * * *"\n', r"must name times, found '99 3 \* \* \*'"),
+        ('[schedule.embed]\ncron = "0 0 30 2 *"\n', r"must name times, found '0 0 30 2 \*'"),
+        ('[schedule.embed]\ncron = "0 3 * * *"\ntimeout = "0s"\n', r"timeout: more than 0s is"),
         ('[schedule.embed]\ncron = "daily"\n', r"\$\.schedule\.embed\.cron: five fields"),
         ('[schedule.embed]\ncron = "0 3 * * *"\nretry = 1\n', r"\$\.schedule\.embed\.retry: unkn"),
         ('[schedule]\ntimezone = "Berlin"\n', r"\$\.schedule\.timezone: a time zone such as"),
