@@ -34,6 +34,7 @@ from pipeline.source import open_source
 from training.spec import NetworkConfig, TrainingConfig, TrainingJob
 
 _WIDTH = 88
+_SHOWN = 3
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _DAILY = re.compile(r"(\d+) (\d+) \* \* \*")
 
@@ -44,7 +45,11 @@ class InitResult(Config):
     path: str
     key: tuple[str, ...]
     event_time: str | None
+    key_candidates: tuple[str, ...] = Field(
+        description="Columns of text that never repeats, where no key was guessed."
+    )
     label_candidates: tuple[str, ...]
+    ignored: tuple[str, ...] = Field(description="Columns that the file leaves out, and says why.")
     features: int
     first_command: str = Field(description="What makes the model, or uses the one that is there.")
 
@@ -71,24 +76,28 @@ def initialise(job: InitJob) -> InitResult:
     out.parent.mkdir(parents=True, exist_ok=True)
     storage.write_file(out, project_text(job, found).encode())
     load_project(out)
-    verb = "embed" if has_model else "train" if job.bundle is not None else "refresh"
+    verb = "flow embed" if has_model else "flow refresh" if job.bundle is None else "train --config"
     return InitResult(
         path=str(out),
         key=found.key,
         event_time=found.event_time,
+        key_candidates=() if found.key else found.key_candidates[:_SHOWN],
         label_candidates=found.labels,
+        ignored=found.set_aside,
         features=len(_features(found)),
-        first_command=f"parquet2vec flow {verb} {out}",
+        first_command=f"parquet2vec {verb} {out}",
     )
 
 
 def text(result: InitResult) -> str:
     """What `init` says."""
+    perhaps = f", perhaps {' or '.join(result.key_candidates)}" if result.key_candidates else ""
     rows = [
         ("wrote", f"{result.path}, {result.features} features"),
-        ("key", ", ".join(result.key) or "none was guessed: say it in [train]"),
+        ("key", ", ".join(result.key) or f"none was guessed{perhaps}: say it in [train]"),
         ("event time", result.event_time or "none was guessed"),
         ("labels", ", ".join(result.label_candidates) or "none was guessed"),
+        *([("ignored", f"{', '.join(result.ignored)}: see [train]")] if result.ignored else []),
         ("next", f"read it, then: {result.first_command}"),
     ]
     return two_columns(rows)
@@ -147,6 +156,7 @@ def _lines(job: InitJob, found: Guesses) -> Iterator[str]:
         yield from ("", *_text("What `train` does: learn a model from the table."), "[train]")
         trained: dict[str, Any] = {"source": source, "key": list(found.key)}
         trained |= {"event_time": found.event_time} if found.event_time else {}
+        trained |= {"ignore": list(found.set_aside)} if found.set_aside else {}
         trained |= {"out": bundle} if bundle is not None else {}
         yield from _fields(TrainingJob, trained, notes=_notes(found, models))
         yield from _columns(found)
@@ -216,14 +226,24 @@ def _notes(found: Guesses, models: str | None) -> dict[str, str]:
     notes["key"] = (
         "guessed: its values differ in the rows that were looked at"
         if found.key
-        else "none was guessed; rows without a key cannot be joined"
+        else f"none was guessed{_perhaps(found)}; rows without a key cannot be joined"
     )
     notes["event_time"] = "guessed by type and name" if found.event_time else "none was guessed"
     if found.labels:
         notes["label"] = f"may be one: {_toml(list(found.labels))}"
-    if found.unrepeated:
-        notes["ignore"] = f"text that hardly repeats, perhaps: {_toml(list(found.unrepeated))}"
+    aside = {
+        "have the name of an output, rename them to use them": found.called_like_outputs,
+        "hold only nulls in the rows that were looked at": found.empty,
+        "are text that hardly repeats, perhaps ignore them": found.unrepeated,
+    }
+    if said := [f"{_toml(list(names))} {why}" for why, names in aside.items() if names]:
+        notes["ignore"] = "; ".join(said)
     return notes
+
+
+def _perhaps(found: Guesses) -> str:
+    """The columns that a reader should look at for a key."""
+    return f", perhaps {' or '.join(found.key_candidates[:_SHOWN])}" if found.key_candidates else ""
 
 
 def _columns(found: Guesses) -> Iterator[str]:
@@ -250,10 +270,16 @@ def _understood(column: Column, found: Guesses) -> str:
         return "key"
     if column.name == found.event_time:
         return "event time"
+    if column.name in found.called_like_outputs:
+        return "ignored: it has the name of an output"
+    if column.name in found.empty:
+        return "ignored: only nulls"
     if column.role == "ignore":
-        return f"ignored: {column.type} is no feature"
+        text = column.type in ("string", "large_string", "string_view")
+        return f"ignored: {'dates as text are' if text else f'{column.type} is'} no feature"
     few = ", a category if it names things" if column.name in found.names else ""
-    return f"{column.kind} ({column.type}){few}"
+    picture = ", an image if it is pixels" if column.name in found.pictures else ""
+    return f"{column.kind} ({column.type}){few}{picture}"
 
 
 def _fields(

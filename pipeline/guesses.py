@@ -47,7 +47,8 @@ class Guesses(Config):
 
     `names` are integer columns with so few values that they may be names and no quantities,
     `unrepeated` are text columns whose values hardly ever come twice, `key_candidates` are those
-    where none does, and `pictures` are vectors as long as an image of bytes.
+    where none does, `pictures` are vectors as long as an image of bytes, and `empty` are columns
+    that hold nothing but nulls.
     """
 
     columns: FeatureSchema
@@ -58,6 +59,13 @@ class Guesses(Config):
     unrepeated: tuple[str, ...] = ()
     key_candidates: tuple[str, ...] = ()
     pictures: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    called_like_outputs: tuple[str, ...] = ()
+
+    @property
+    def set_aside(self) -> tuple[str, ...]:
+        """Columns that cannot be features as they are, but could if they were mended."""
+        return (*self.called_like_outputs, *self.empty)
 
 
 def guess(arrow_schema: pa.Schema, sample: pa.RecordBatch) -> Guesses:
@@ -70,7 +78,14 @@ def guess(arrow_schema: pa.Schema, sample: pa.RecordBatch) -> Guesses:
     Raises:
         SchemaError: if no column can be a feature.
     """
-    columns = infer(arrow_schema, sample, ignore=_called_like_outputs(arrow_schema))
+    sample = _plain(sample)
+    called = tuple(name for name in OUTPUT_NAMES if name in arrow_schema.names)
+    empty = tuple(
+        column.name
+        for column in infer(arrow_schema, sample, ignore=called).features
+        if sample.column(column.name).null_count == sample.num_rows > 0
+    )
+    columns = infer(arrow_schema, sample, ignore=(*called, *empty))
     event_time = _event_time(columns, sample)
     key = _key(columns, sample, event_time)
     left = [
@@ -97,11 +112,17 @@ def guess(arrow_schema: pa.Schema, sample: pa.RecordBatch) -> Guesses:
             name for name in texts if distinct[name] == sample.num_rows >= _SEVERAL_ROWS
         ),
         pictures=tuple(c.name for c in columns.features if _may_be_picture(sample, c)),
+        empty=empty,
+        called_like_outputs=called,
     )
 
 
-def _called_like_outputs(arrow_schema: pa.Schema) -> tuple[str, ...]:
-    return tuple(name for name in OUTPUT_NAMES if name in arrow_schema.names)
+def _plain(sample: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with what extension types, such as identifiers, are stored as."""
+    arrays = [
+        array.storage if isinstance(array, pa.ExtensionArray) else array for array in sample.columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names=sample.schema.names)
 
 
 def _snake(name: str) -> str:
@@ -156,8 +177,11 @@ def _counts_rows(sample: pa.RecordBatch, name: str) -> bool:
 
 
 def _may_name(sample: pa.RecordBatch, column: Column) -> bool:
-    """Whether a column is a number, a text or, as DuckDB writes identifiers, sixteen bytes."""
+    """Whether a column is a whole number, a text or, as DuckDB writes identifiers, 16 bytes."""
     type_ = _type(sample, column.name)
+    if pt.is_floating(type_):
+        values = sample.column(column.name)
+        return bool(pc.all(pc.equal(pc.floor(values), values)).as_py())
     identifier = pt.is_fixed_size_binary(type_) and type_.byte_width == _IDENTIFIER_BYTES
     return column.kind in ("number", "category") or identifier
 

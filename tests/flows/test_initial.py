@@ -13,6 +13,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 from flows.initial import initialise
+from flows.initial import text as says
 from flows.jobs import InitJob, MonitorSettings, PublishSettings, RefreshSettings
 from flows.project import Project, load_project
 from flows.runners import FlowSettings
@@ -230,3 +231,51 @@ def test_a_table_without_rows_is_refused_and_no_file_is_written(tmp_path: Path) 
     with pytest.raises(DataError, match="must have rows to guess from, found none; give a table"):
         initialise(InitJob(source=str(tmp_path), out=str(out)))
     assert not out.exists()
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table of pictures with columns that no model takes as they are, and no clear key."""
+    monkeypatch.chdir(tmp_path)
+    rows = 30
+    table = pa.table(
+        {
+            "patient": [f"P{row}" for row in range(rows)],
+            "photo": pa.array([[0] * 12] * rows, pa.list_(pa.uint8(), 12)),
+            "embedding": pa.array([[0.5] * 2] * rows, pa.list_(pa.float32(), 2)),
+            "note": pa.nulls(rows, pa.string()),
+            "x": [row / 7 for row in range(rows)],
+        }
+    )
+    for day in ("2026-01-01", "2026-01-02"):
+        folder = tmp_path / "odd" / f"day={day}"
+        folder.mkdir(parents=True)
+        pq.write_table(table, folder / "part.parquet")
+    return tmp_path
+
+
+def test_what_cannot_be_a_feature_is_left_out_and_why_stands_beside_it(odd: Path) -> None:
+    result = initialise(InitJob(source="odd", bundle="model"))
+    text = (odd / "parquet2vec.toml").read_text(encoding="utf-8")
+    project = load_project("parquet2vec.toml")
+    assert project.train is not None
+    assert project.train.ignore == result.ignored == ("embedding", "note")
+    for line in (
+        '#   "photo"      vector (fixed_size_list<element: uint8>[12]), an image if it is pixels',
+        '#   "embedding"  ignored: it has the name of an output',
+        '#   "note"       ignored: only nulls',
+        '#   "day"        ignored: dates as text are no feature',
+    ):
+        assert line in text
+    prose = " ".join(line.removeprefix("# ") for line in text.splitlines())
+    assert '["embedding"] have the name of an output, rename them to use them' in prose
+
+
+def test_a_column_that_may_be_the_key_is_named(odd: Path) -> None:
+    result = initialise(InitJob(source="odd", bundle="model"))
+    assert (result.key, result.key_candidates) == ((), ("patient",))
+    assert "none was guessed, perhaps patient" in says(result)
+    lines = (odd / "parquet2vec.toml").read_text(encoding="utf-8").splitlines()
+    prose = " ".join(line.removeprefix("# ") for line in lines)
+    assert "none was guessed, perhaps patient" in prose
+    assert result.first_command == "parquet2vec train --config parquet2vec.toml"

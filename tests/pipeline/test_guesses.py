@@ -145,6 +145,12 @@ def test_a_time_that_some_rows_lack_is_no_event_time() -> None:
 def test_an_identifier_of_sixteen_bytes_is_a_key_as_duckdb_writes_it() -> None:
     identifiers = pa.array([bytes([row] * 16) for row in range(4)], pa.binary(16))
     assert guessed(id=identifiers, x=[1.0] * 4).key == ("id",)
+    assert guessed(id=identifiers.cast(pa.uuid()), x=[1.0] * 4).key == ("id",)
+
+
+def test_numbers_with_fractions_are_no_key_whatever_their_name() -> None:
+    assert guessed(key=[0.1, 0.2, 0.3, 0.4], x=[1.0] * 4).key == ()
+    assert guessed(key=[1.0, 2.0, 3.0, 4.0], x=[1.0] * 4).key == ("key",)
 
 
 def test_the_nameless_index_of_a_frame_is_its_key() -> None:
@@ -174,3 +180,9 @@ def test_columns_called_like_outputs_are_left_out_and_not_refused() -> None:
     vectors = pa.array([[1.0, 2.0]] * 2, pa.list_(pa.float32(), 2))
     found = guessed(x=[1.0, 2.0], embedding=vectors)
     assert found.columns["embedding"].role == "ignore"
+    assert found.set_aside == ("embedding",)
+
+
+def test_columns_of_nulls_are_left_out_for_training_refuses_them() -> None:
+    found = guessed(x=[1.0, None], city=pa.nulls(2, pa.string()), at=pa.nulls(2, pa.date32()))
+    assert (found.set_aside, found.event_time) == (("city", "at"), None)
