@@ -22,6 +22,7 @@ from pipeline.registries import ModelCleaning
 from pipeline.retention import Cleaning
 from pipeline.verification import Verification
 
+_NAMED = 10
 _SHOWN = ("embedding", "PCA", "raw", "random")
 
 
@@ -93,7 +94,7 @@ def embedding(result: JobReport) -> str:
 
 def _left_out(named: tuple[str, ...]) -> str:
     such = "such a column is no feature" if len(named) == 1 else "such columns are no features"
-    return f"{_first(named)}: {such}"
+    return f"{', '.join(named[:_NAMED])}{', …' if len(named) > _NAMED else ''}: {such}"
 
 
 def _first(names: tuple[str, ...]) -> str:

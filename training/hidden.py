@@ -21,6 +21,8 @@ from training.scoring import resample, standard_error
 MOST_HIDDEN = 16
 MOST_ROWS = 5_000
 RIDGE = 1.0
+LEAST_SPREAD = 0.01
+"""Share of the variance in training that test rows must have: R² of less is divided by nothing."""
 
 Floats = npt.NDArray[np.float64]
 Encode = Callable[[pa.Table], Matrix]
@@ -48,7 +50,7 @@ def hidden_columns(
     pca: Callable[[Matrix], Matrix],
     seed: int,
 ) -> HiddenColumns | None:
-    """The embedding against PCA on at most 16 hidden columns; None when no column varies.
+    """The embedding against PCA on at most 16 hidden columns; None when none varies in both tables.
 
     `embed` codes raw rows, `pca` rows of the matrix `raw`. At most 5,000 rows of each table count.
     """
@@ -57,8 +59,8 @@ def hidden_columns(
     found, leads = [], []
     for cell in _cells(raw, seed):
         goal = [_goal(table, cell, raw) for table in (train, test)]
-        spread = _spread(goal[1])
-        if spread <= 0 or np.isfinite(goal[0]).all(axis=1).sum() < 2:
+        usual, spread = (_spread(values) for values in goal)
+        if not usual or spread / test.num_rows < LEAST_SPREAD * usual / train.num_rows:
             continue
         blanked = [_blank(table, cell) for table in (train, test)]
         errors = [
@@ -99,6 +101,7 @@ def _goal(table: pa.Table, cell: Cell, raw: RawMatrix) -> Floats:
 
 
 def _spread(goal: Floats) -> float:
+    """Sum of squared distances from the mean, of the rows that have a value."""
     present = goal[np.isfinite(goal).all(axis=1)]
     return float(((present - present.mean(axis=0)) ** 2).sum()) if len(present) else 0.0
 

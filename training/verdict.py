@@ -138,7 +138,7 @@ def _raw_sentence(found: Evaluation, raw: Lead, short_of_raw: bool) -> str:
 
 
 def _gain(found: Evaluation) -> str:
-    saved = f"size ({_raw_width(found)} columns become {found.dim})"
+    saved = f"size ({_raw_width(found):,} columns become {found.dim})"
     if _ratio(found) <= SLOW_RATIO:
         return saved
     return f"{saved} and speed: a linear model fits {_speed(found)}"
@@ -189,8 +189,8 @@ def _raw_name(found: Evaluation) -> str:
     if width == found.table_columns == 1:
         return "the only raw column"
     if width == found.table_columns:
-        return f"the {width} raw columns"
-    return f"the raw columns ({width} numbers wide, one-hot)"
+        return f"the {width:,} raw columns"
+    return f"the raw columns ({width:,} numbers wide, one-hot)"
 
 
 def _gap(lead: Lead) -> str:

@@ -272,6 +272,14 @@ def test_a_hidden_column_cannot_be_read_from_its_own_code():
     assert hidden["b"] < 0.01
 
 
+def test_a_hidden_column_that_stands_still_in_the_test_rows_counts_for_nothing():
+    still = make_table(seed=2)
+    still = still.set_column(2, "b", pa.array(np.full(ROWS, 0.1) + 1e-9 * np.arange(ROWS)))
+    found = judged(lambda x: x[:, [0, 2]], label=None, test=still)
+    assert "b" not in {c.column for c in found.hidden_columns.columns}
+    assert found.hidden_columns.pca > -1
+
+
 def test_dead_units_are_counted():
     codes = np.random.default_rng(0).normal(size=(100, 3)).astype("f4") * np.array([1, 0, 1], "f4")
     health = latent_health(codes, codes)
