@@ -28,17 +28,30 @@ Report = Callable[[Config, str], None]
 
 
 class Commands(TyperGroup):
-    """The commands; typer quotes a wrong word in its own message, and that word may be a secret."""
+    """The commands; typer quotes a wrong word in its own message, and that word may be a secret.
+
+    It also keeps silent when it is interrupted.
+    """
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """The context of the group's own words."""
-        with _cleaning_usage_errors():
+        with _telling_interrupts(), _cleaning_usage_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """What the command answers, whose words are read here."""
-        with _cleaning_usage_errors():
+        with _telling_interrupts(), _cleaning_usage_errors():
             return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _telling_interrupts() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        # What a command does is told by `reporting`: this one had not begun, or had ended.
+        logs.say_failed(error, "interrupted", exit_code=INTERRUPTED, traceback=None)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 import json
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from flows.console import reporting
 from pipeline import errors
@@ -79,3 +82,28 @@ def test_whatever_work_prints_stays_off_standard_output(
 def test_a_missing_package_names_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
     ended_with(ModuleNotFoundError("No module named 'prefect'", name="prefect.flows"))
     assert "parquet2vec[flows]" in capsys.readouterr().err
+
+
+def interrupted(*_: object, **__: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_before_a_command_has_begun_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows import cli, start
+
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        start.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "parquet2vec: interrupted before anything was done\n"
+
+
+@pytest.mark.parametrize("step", ["make_context", "invoke"])
+def test_an_interrupt_while_words_are_read_is_one_line(
+    step: str, monkeypatch: pytest.MonkeyPatch, cli_here: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(TyperGroup, step, interrupted)
+    done = cli_here("init", "table")
+    assert (done.code, done.err) == (130, "parquet2vec: interrupted\n")
