@@ -84,6 +84,7 @@ def reporting(*, as_json: bool, debug: bool, resumes: bool = False) -> Iterator[
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, typer.Exit | typer.BadParameter):
             raise
+        error = _interrupt_in(error) or error
         if as_json:
             print(
                 json.dumps({"error": _document(error, resumes=resumes)}, indent=2),
@@ -97,6 +98,16 @@ def reporting(*, as_json: bool, debug: bool, resumes: bool = False) -> Iterator[
             traceback="".join(traceback.format_exception(error)) if debug else None,
         )
         raise typer.Exit(exit_code(error)) from None
+
+
+def _interrupt_in(error: BaseException) -> KeyboardInterrupt | None:
+    """The interrupt that `error` came of: a compiled module says that it could not be imported."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return cause
+        cause = cause.__cause__
+    return None
 
 
 def exit_code(error: BaseException) -> int:

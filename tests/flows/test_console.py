@@ -84,6 +84,15 @@ def test_a_missing_package_names_what_to_install(capsys: pytest.CaptureFixture[s
     assert "parquet2vec[flows]" in capsys.readouterr().err
 
 
+def test_an_interrupted_import_of_a_compiled_module_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = ImportError("initialization failed")
+    error.__cause__ = KeyboardInterrupt()
+    assert ended_with(error) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
 def interrupted(*_: object, **__: object) -> NoReturn:
     raise KeyboardInterrupt
 
