@@ -252,8 +252,9 @@ def _unusable_names(names: Sequence[str], schema: FeatureSchema) -> list[str]:
 
 
 def value_type(type_: pa.DataType) -> pa.DataType:
-    """The type of a column's values: that of the dictionary's where it is encoded."""
-    return type_.value_type if pt.is_dictionary(type_) else type_
+    """The type of a column's values: of the dictionary's where it is encoded, as it is stored."""
+    type_ = type_.value_type if pt.is_dictionary(type_) else type_
+    return type_.storage_type if isinstance(type_, pa.BaseExtensionType) else type_
 
 
 def is_text(type_: pa.DataType) -> bool:

@@ -185,3 +185,12 @@ def test_dates_as_text_are_no_feature_unless_it_is_said(name: str, type_: pa.Dat
 def test_other_text_is_a_category(name: str, values: list[str | None]) -> None:
     table = pa.table({"x": [1.0, 2.0], name: pa.array(values, pa.string())})
     assert infer(table.schema, table)[name].role == "feature"
+
+
+def test_an_identifier_is_the_same_whether_or_not_its_file_calls_it_one() -> None:
+    """DuckDB's files give sixteen bytes, the same rows written by Arrow an extension type."""
+    plain = pa.table({"id": pa.array([b"0123456789abcdef"], pa.binary(16)), "x": [1.0]})
+    called = plain.set_column(0, "id", plain["id"].cast(pa.uuid()))
+    schema = infer(plain.schema, plain, keys=["id"])
+    assert infer(called.schema, called, keys=["id"]) == schema
+    assert differences(schema, called.schema) == []
