@@ -135,7 +135,7 @@ def parse(content: bytes, folder: Path) -> Manifest:
         raise _damaged(path) from None
     if type(version) is int and version != FORMAT:
         raise BundleError(
-            f"{folder} has format {version}, this version reads {FORMAT}; update parquet2vec"
+            f"{path} has format {version}, this version reads {FORMAT}; update parquet2vec"
         )
     try:
         manifest = Manifest.model_validate_json(content, strict=True)

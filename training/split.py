@@ -102,17 +102,25 @@ class Split:
 
 
 def hash_values(array: pa.Array) -> Hashes:
-    """Hash of each value: equal for equal values in any width of integer or layout of string."""
+    """Hash of each value: equal for equal values in any width of integer or layout of text."""
     if pt.is_dictionary(array.type):
         array = array.dictionary_decode()
     if pt.is_integer(array.type) and array.type != pa.uint64():
         whole = array.cast(pa.int64()).fill_null(NULL_INT).to_numpy(zero_copy_only=False)
         return mix(whole.view(np.uint64))
-    text = array.cast(pa.large_string()).fill_null("").to_numpy(zero_copy_only=False)
+    if _is_bytes(array.type):
+        text = array.cast(pa.large_binary()).fill_null(b"").to_numpy(zero_copy_only=False)
+    else:
+        text = array.cast(pa.large_string()).fill_null("").to_numpy(zero_copy_only=False)
     import pandas.util  # late: a flow that only embeds comes by here
 
     hashed: Hashes = pandas.util.hash_array(text.astype(object))
     return hashed
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    kinds = (pt.is_binary, pt.is_large_binary, pt.is_binary_view, pt.is_fixed_size_binary)
+    return any(is_kind(type_) for is_kind in kinds)
 
 
 def _micros(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.int64]:

@@ -94,3 +94,14 @@ def test_thousands_of_elements_add_up_alike_in_every_runtime(
     files = {name: model.SerializeToString() for name, model in models.items()}
     figures = check_reference(Candidate(files, checkpoint))
     assert figures["scorer.onnx"] < 5e-6
+
+
+def test_texts_that_end_in_nul_are_no_difference(
+    new_checkpoint: Callable[..., Checkpoint],
+) -> None:
+    words = ["\0", "a\0", "a", "b\0c", None]
+    table = pa.table({"word": [words[i % 5] for i in range(ROWS)], "n": np.arange(float(ROWS))})
+    checkpoint = new_checkpoint(table, dim=2)
+    models = build(checkpoint, version=version("parquet2vec"))
+    files = {name: model.SerializeToString() for name, model in models.items()}
+    check_reference(Candidate(files, checkpoint))

@@ -37,6 +37,15 @@ def test_a_key_has_the_same_hash_in_any_arrow_type():
     assert np.array_equal(
         hash_values(pa.array(texts)), hash_values(pa.array(texts).dictionary_encode())
     )
+    for kind in (pa.binary(), pa.large_binary(), pa.binary_view()):
+        assert np.array_equal(
+            hash_values(pa.array(texts)), hash_values(pa.array(texts).cast(pa.binary()).cast(kind))
+        )
+
+
+def test_a_key_may_be_bytes_that_are_no_text():
+    pairs = pa.array([b"\xff\x00", b"\x00\xff", None], pa.binary(2))
+    assert len(np.unique(hash_values(pairs))) == 3
 
 
 def test_another_seed_gives_another_split():
