@@ -199,6 +199,8 @@ def _constant(value: str | None, rows: int) -> pa.Array:
 
 
 def _selectable(array: pa.Array) -> pa.Array:
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
     # Arrow can neither filter nor take string views.
     return array.cast(pa.large_string()) if pt.is_string_view(array.type) else array
 

@@ -105,6 +105,9 @@ def hash_values(array: pa.Array) -> Hashes:
     """Hash of each value: equal for equal values in any width of integer or layout of text."""
     if pt.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if pt.is_timestamp(array.type):
+        # As text it would need a time zone that this machine knows.
+        array = array.view(pa.int64())
     if pt.is_integer(array.type) and array.type != pa.uint64():
         whole = array.cast(pa.int64()).fill_null(NULL_INT).to_numpy(zero_copy_only=False)
         return mix(whole.view(np.uint64))

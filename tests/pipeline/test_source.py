@@ -382,3 +382,17 @@ def test_small_row_groups_are_read_in_batches_of_a_useful_size(
     assert min(sizes()[:-1]) >= 64
     monkeypatch.setattr("pipeline.shards.BYTES_GATHERED", 1)
     assert max(sizes()) <= 10
+
+
+def test_extension_types_come_as_they_are_stored(tmp_path: Path) -> None:
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 2, 2), np.float32))
+    columns = {
+        "json": pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a":1}', "{}"])),
+        "bool8": pa.ExtensionArray.from_storage(pa.bool8(), pa.array([0, 1], pa.int8())),
+        "tensor": tensors,
+    }
+    write(tmp_path / "x.parquet", **columns)
+    found = read(tmp_path, *columns)
+    assert not any(isinstance(f.type, pa.BaseExtensionType) for f in found.schema)
+    schema = infer(open_source(tmp_path).arrow_schema, found)
+    assert [column.kind for column in schema.columns] == ["category", "number", "vector"]

@@ -43,6 +43,11 @@ def test_a_key_has_the_same_hash_in_any_arrow_type():
         )
 
 
+def test_a_key_may_be_a_time_in_a_zone_that_nobody_knows():
+    times = pa.array([1, None, 2], pa.timestamp("us", "Mars/Olympus"))
+    assert len(np.unique(hash_values(times))) == 3
+
+
 def test_a_key_may_be_bytes_that_are_no_text():
     pairs = pa.array([b"\xff\x00", b"\x00\xff", None], pa.binary(2))
     assert len(np.unique(hash_values(pairs))) == 3
