@@ -47,8 +47,12 @@ app.add_typer(planning_app)
 flow_app.add_typer(flow_planning_app)
 app.add_typer(publish_app)
 app.add_typer(monitor_app)
-app.add_typer(models_app, name="models", help="Versions of a model: list, promote, roll back.")
-app.add_typer(flow_app, name="flow", help="Run train, embed or refresh as a Prefect flow.")
+app.add_typer(
+    models_app, name="models", help="Versions of a model: list, compare, promote, roll back."
+)
+app.add_typer(
+    flow_app, name="flow", help="Train, embed, refresh, monitor or backfill as a Prefect flow."
+)
 
 ProjectFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
@@ -84,7 +88,7 @@ def _version(wanted: bool) -> None:
         "Train once on a table, get one ONNX bundle, embed next to the data without torch, publish "
         "versions that readers never see half-done.\n\n"
         "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 input refused, 4 locked "
-        "by another run."
+        "by another run, 130 interrupted."
     ),
     epilog=examples(
         "demo",

@@ -177,7 +177,7 @@ class TrainingJob(Config):
     out: LocalText = Field(description="Folder of the bundle to write.")
     recipe: str = Field(
         default="auto",
-        description="Member of the family; 'auto' trains several and keeps the best by probe.",
+        description="How to learn, such as linear; 'auto' tries several and keeps the best.",
     )
     dim: int | None = Field(
         default=None, ge=1, le=4096, description="Width of the embedding; 4, 8 or 16 when absent."
@@ -186,13 +186,14 @@ class TrainingJob(Config):
         default=(), description="Columns that identify a row; passed through, never a feature."
     )
     label: tuple[str, ...] = Field(
-        default=(), description="Columns to probe with; never a feature of the encoder."
+        default=(), description="Columns that the report predicts from the vectors; never an input."
     )
     use_label: bool = Field(
         default=False, description="Let the encoder learn from the labels; rows may lack them."
     )
     event_time: str | None = Field(
-        default=None, description="Timestamp of the row; the split is then made by time."
+        default=None,
+        description="Timestamp of the row, passed through; the newest rows become the test.",
     )
     ignore: tuple[str, ...] = Field(default=(), description="Columns to leave out.")
     seed: int = Field(default=0, ge=0, description="Seed of split, weights, batches and noise.")
