@@ -49,6 +49,8 @@ def part_schema(
 
 def _stored(type_: pa.DataType) -> pa.DataType:
     plain = value_type(type_)
+    if pt.is_binary_view(plain):
+        return pa.binary()
     return pa.string() if pt.is_string_view(plain) else plain
 
 

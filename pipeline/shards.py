@@ -201,7 +201,9 @@ def _constant(value: str | None, rows: int) -> pa.Array:
 def _selectable(array: pa.Array) -> pa.Array:
     if isinstance(array.type, pa.BaseExtensionType):
         array = array.storage
-    # Arrow can neither filter nor take string views.
+    # Arrow can neither filter nor take views.
+    if pt.is_binary_view(array.type):
+        return array.cast(pa.large_binary())
     return array.cast(pa.large_string()) if pt.is_string_view(array.type) else array
 
 

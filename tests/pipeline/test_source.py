@@ -384,6 +384,14 @@ def test_small_row_groups_are_read_in_batches_of_a_useful_size(
     assert max(sizes()) <= 10
 
 
+def test_views_can_be_filtered(tmp_path: Path) -> None:
+    texts = pa.array(["a", "b"])
+    columns = {"t": texts.cast(pa.string_view()), "b": texts.cast(pa.binary_view())}
+    write(tmp_path / "x.parquet", **columns)
+    found = read(tmp_path, *columns).filter(pa.array([False, True]))
+    assert found.to_pylist() == [{"t": "b", "b": b"b"}]
+
+
 def test_extension_types_come_as_they_are_stored(tmp_path: Path) -> None:
     tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((2, 2, 2), np.float32))
     columns = {
