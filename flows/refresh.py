@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import flow
 
 from flows import promotion, registration, tasks, verbs
@@ -12,6 +14,7 @@ from flows.results import RefreshResult, TrainingResult
 from flows.runners import current_runner, task_runner
 from flows.train import train
 from pipeline import limits
+from pipeline.bundle import REPORT
 from pipeline.errors import BundleError
 from pipeline.registries import open_registry
 
@@ -48,7 +51,8 @@ def _trained(job: RefreshJob, version: str) -> TrainingResult:
             candidate = job.train.model_copy(update={"out": str(folder)})
             known = verbs.finished(candidate) or train(candidate)
             place = tasks.register(job.models, version, candidate)
-            known = known.model_copy(update={"bundle": place})
+            report = f"{place}/{REPORT}/{Path(known.report).name}"
+            known = known.model_copy(update={"bundle": place, "report": report})
         else:
             registration.nominate(registry, version)
     return known

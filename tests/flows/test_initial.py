@@ -145,7 +145,9 @@ def test_a_bundle_of_a_store_is_embedded_with_and_not_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("flows.initial.holds", lambda *_: False)
-    text = written(bundle="s3://lake/model", dest="s3://lake/vectors")
+    given = {"source": "features", "bundle": "s3://lake/model", "dest": "s3://lake/vectors"}
+    assert initialise(InitJob(**given)).first_command == "parquet2vec flow embed parquet2vec.toml"
+    text = Path("parquet2vec.toml").read_text()
     project = load_project("parquet2vec.toml")
     assert project.train is None
     assert "[train" not in text
