@@ -173,8 +173,8 @@ class DiskRegistry:
         """When an alias was last moved away from a version, or when that was registered; in UTC."""
         return max([self._made(version), *left_by_aliases(self, version)])
 
-    def remove(self, version: str) -> None:
-        """Delete a version, so that nobody ever opens half of it; with the lock held."""
+    def remove(self, version: str) -> bool:
+        """Delete a version; whoever moves an alias waits for the lock."""
         doomed = self.root / "_removed" / f"{version}.{uuid.uuid4().hex}"
         storage.make_folder(doomed.parent)
         self._version(version).rename(doomed)
@@ -183,6 +183,7 @@ class DiskRegistry:
         storage.sync_folder(doomed.parent)
         self._lineage(version).unlink(missing_ok=True)
         shutil.rmtree(doomed)
+        return True
 
     def sweep(self) -> list[str]:
         """Delete what killed runs left behind long ago; with the lock held."""

@@ -58,9 +58,8 @@ def clean(
                 for version in beyond(registry.versions(), keep, stay=_staying(registry))
                 if not (models and _may_be(registry, version, models))
             ]
-            gone = [version for version in old if is_over(registry.left(version), grace)]
-            for version in gone:
-                registry.remove(version)
+            over = [version for version in old if is_over(registry.left(version), grace)]
+            gone = [version for version in over if registry.remove(version)]
             leftovers = registry.sweep()
         except OSError as error:
             raise PublishError(

@@ -105,8 +105,11 @@ class Registry(Protocol):
     def left(self, version: str) -> datetime:
         """When an alias was last moved away from a version, or when that was registered; in UTC."""
 
-    def remove(self, version: str) -> None:
-        """Delete a version, so that nobody ever opens half of it; with the lock held."""
+    def remove(self, version: str) -> bool:
+        """Delete a version, so that nobody ever opens half of it; with the lock held.
+
+        False, and it is there, if an alias was moved to it meanwhile.
+        """
 
     def sweep(self) -> list[str]:
         """Delete what killed runs left behind long ago; with the lock held. Returns its names."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline import objects, scratch
+from pipeline import aliases, objects, scratch
 from pipeline.bundle import MANIFEST, REPORT, Bundle
 from pipeline.errors import BundleError, PublishError, StoreError
 from pipeline.lineage import Lineage
@@ -123,18 +123,20 @@ class S3Registry:
     def alias(self, name: str) -> Pointer | None:
         """Where an alias leads, whether that is there or not; None before its first move."""
         with _told():
-            return S3Pointers(self.root.join(name)).current()
+            return aliases.read(S3Pointers(self.root.join(name)))
 
     def history(self, name: str) -> list[Move]:
         """The moves of an alias, the newest first: it is where that one says."""
         with _told():
-            return S3Pointers(self.root.join(name)).history()
+            pointers = S3Pointers(self.root.join(name))
+            aliases.read(pointers)
+            return pointers.history()
 
     def move(self, name: str, pointer: Pointer, *, expected: str | None) -> bool:
         """Let an alias lead elsewhere, in one step; False if it is not at `expected` any more."""
         pointers = S3Pointers(self.root.join(name))
         with _told():
-            now = pointers.current()
+            now = aliases.read(pointers)
             if (now.run_id if now else None) != expected:
                 return False
             if not self.has(pointer.run_id):
@@ -156,12 +158,21 @@ class S3Registry:
         made = _made(self._version(version).join(MANIFEST)) or datetime.now(UTC)
         return max([made, *left_by_aliases(self, version)])
 
-    def remove(self, version: str) -> None:
-        """Delete a version: its manifest first, and without it the rest is no version."""
+    def remove(self, version: str) -> bool:
+        """Delete a version: its manifest first, and without it the rest is no version.
+
+        Whoever moves an alias looks for the manifest afterwards, so that one of the two sees it.
+        """
+        manifest = self._version(version).join(MANIFEST)
         with _told():
-            objects.delete([self._version(version).join(MANIFEST)])
+            sealed = _read(manifest)
+            objects.delete([manifest])
+            if sealed is not None and version in self._named():
+                objects.create(manifest, sealed)
+                return False
             _drop(self._version(version))
             objects.delete([self._lineage(version)])
+        return True
 
     def sweep(self) -> list[str]:
         """Delete uploads that were given up a day ago, and moves beyond the last hundred."""
@@ -174,6 +185,10 @@ class S3Registry:
             for name in ALIASES:
                 S3Pointers(self.root.join(name)).forget()
         return dropped
+
+    def _named(self) -> set[str]:
+        pointers = map(self.alias, ALIASES)
+        return {pointer.run_id for pointer in pointers if pointer is not None}
 
     def _upload(self, bundle: Bundle, version: S3Location) -> None:
         """Put the files of `bundle`, then its manifest, then see that all is as it was sealed."""

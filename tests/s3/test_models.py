@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -169,6 +169,29 @@ def test_an_alias_is_a_sequence_of_objects_created_once(models: S3Registry, worl
     assert not models.move("production", Pointer(run_id="a"), expected="a")
 
 
+def test_a_damaged_alias_is_told_and_never_guessed(models: S3Registry, world: World) -> None:
+    add(models, world, "a", "b", "c")
+    promote(models, "a")
+    promote(models, "b")
+    newest = models.root.join("production", "pointers", "000002.json")
+    objects.write(newest, objects.read(newest).replace(b'"run_id"', b'"ruf_id"'))
+    told = r"production/pointers/000002\.json must name a version, found it damaged; delete it"
+    asked = (
+        lambda: Bundle.open(f"{models.path}/production"),
+        lambda: models.alias("production"),
+        lambda: models.history("production"),
+        lambda: models.move("production", Pointer(run_id="c"), expected=None),
+        lambda: clean(models, keep=1, grace="0s"),
+        lambda: find(models, "production"),
+    )
+    for ask in asked:
+        with pytest.raises(BundleError, match=told):
+            ask()
+    assert models.versions() == ["a", "b", "c"]
+    objects.delete([newest])
+    assert find(models, "production") == "a"
+
+
 def test_of_many_who_move_an_alias_at_once_one_does(models: S3Registry, world: World) -> None:
     versions = ["a", "b", "c", "d"]
     add(models, world, *versions)
@@ -190,7 +213,8 @@ def test_of_many_who_move_an_alias_at_once_one_does(models: S3Registry, world: W
 def test_an_alias_of_a_version_that_is_gone_says_which(models: S3Registry, world: World) -> None:
     add(models, world, "a")
     promote(models, "a")
-    models.remove("a")
+    assert not models.remove("a")
+    objects.delete([S3Location(models.root.bucket, f"{models.root.key}/versions/a/manifest.json")])
     with pytest.raises(BundleError, match=r"production must lead to a bundle, found that .*/a is"):
         Bundle.open(f"{models.path}/production")
     with pytest.raises(BundleError, match="version a is not there any more"):
@@ -226,6 +250,52 @@ def test_old_versions_go_but_none_that_is_needed(
     assert clean(models, keep=1, grace="0s").versions == ("a",)
     assert set(models.versions()) == {"b", "c", "d"}
     assert not [name for name in names(models.path) if "/a" in name]
+
+
+def test_a_version_that_an_alias_is_moved_to_while_it_is_deleted_stays(
+    models: S3Registry, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in "abc":
+        add(models, world, version)
+    promote(models, "c")
+    delete, looked = objects.delete, []
+
+    def moves_first(locations: Iterable[S3Location]) -> None:
+        if not looked:
+            looked.append(models.move("candidate", Pointer(run_id="a"), expected=None))
+        delete(locations)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(objects, "delete", moves_first)
+        assert clean(models, keep=1, grace="0s").versions == ("b",)
+    assert looked == [True]
+    assert models.versions() == ["a", "c"]
+    assert Bundle.open(f"{models.path}/candidate").fingerprint
+    assert models.lineage("a") is not None
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_request_a_deletion_leaves_whole_versions_and_is_done_again(
+    models: S3Registry, world: World, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr("pipeline.s3_registry._GIVEN_UP", timedelta(0))
+    for at in range(1, 200):
+        add(models, world, "a", "b", "c")
+        if models.alias("production") is None:
+            promote(models, "c")
+        with monkeypatch.context() as patched:
+            patched.setattr(objects, "_request", killed(at, when, objects._request))
+            with suppress(_Killed):
+                clean(models, keep=1, grace="0s")
+                break
+        for version in models.versions():
+            assert Bundle.open(models.location(version)).fingerprint
+        assert find(models, "production") == "c"
+        clean(models, keep=1, grace="0s")
+        left = {name.split("/")[1] for name in names(models.path) if "versions/" in name}
+        assert left == set(models.versions())
+        assert len(left) <= 2
+    assert 20 < at < 100
 
 
 def test_an_upload_that_was_given_up_goes(
