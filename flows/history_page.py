@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.history import Entry, History
 from flows.history_charts import drift_chart, rows_chart, seconds_chart, work_chart
 from flows.history_tables import tables
-from flows.wording import marked_up, moment, shortened, signed, span
+from flows.wording import counted, marked_up, moment, shortened, signed, span
 from pipeline.errors import ConfigError, PublishError
 from training.report.page import FIGURE, PAGE, STYLE, TILE
 
@@ -135,7 +135,7 @@ def _pin(history: History, entry: Entry) -> list[str]:
 
 def _calm(history: History, newest: Entry) -> list[str]:
     here = sum(entry.state != "deleted" for entry in history.entries)
-    told_of = [f"{_counted(here, 'version')} kept, {len(history.entries):,} remembered."]
+    told_of = [f"{counted(here, 'version')} kept, {len(history.entries):,} remembered."]
     if newest.excess is None:
         return [*told_of, "The newest was not compared with its model's training table."]
     return [*told_of, "Nothing has drifted in the newest."]
@@ -220,7 +220,3 @@ def _figure(title: str, words: str, picture: str) -> str:
 def _before(history: History, entry: Entry) -> Entry | None:
     place = history.entries.index(entry)
     return history.entries[place - 1] if place else None
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -9,6 +9,7 @@ from pydantic import Field
 from flows.console import aligned, two_columns
 from flows.results import Probe
 from flows.verbs import probe
+from flows.wording import size_of
 from pipeline.config import Config
 from pipeline.errors import BundleError
 from pipeline.lineage import Lineage
@@ -147,7 +148,7 @@ def _row(model: ModelFacts) -> tuple[str, ...]:
         "-" if model.dim is None else str(model.dim),
         "-" if model.rows is None else f"{model.rows:,}",
         f"{model.probe.scores['embedding']:.4f}" if model.probe else "-",
-        "-" if model.bytes is None else f"{model.bytes / 1e6:.1f} MB",
+        "-" if model.bytes is None else size_of(model.bytes),
         lineage.by if lineage else "-",
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 from flows.console import aligned, two_columns
 from flows.inspection import BundleFacts, DestinationFacts, Facts, SourceFacts
 from flows.results import current_of
+from flows.wording import counted, size_of
 
 _COLUMNS_SHOWN = 40
 _VERSIONS_SHOWN = 10
@@ -22,8 +23,8 @@ def text(facts: Facts) -> str:
 
 
 def _source_text(facts: SourceFacts) -> str:
-    size = f"{facts.rows:,} rows in {facts.files:,} files, {_megabytes(facts.bytes)}"
-    lines = [("source", facts.path), ("holds", size)]
+    rows, files = counted(facts.rows, "row"), counted(facts.files, "file")
+    lines = [("source", facts.path), ("holds", f"{rows} in {files}, {size_of(facts.bytes)}")]
     if facts.skipped:
         lines.append(("skipped", f"{len(facts.skipped):,} files that are not Parquet"))
     table = [
@@ -48,7 +49,10 @@ def _bundle_text(facts: BundleFacts) -> str:
     images = ", ".join(f"{name} ({shape})" for name, shape in facts.images.items())
     lines = [
         ("bundle", facts.path),
-        ("model", f"{facts.recipe}, {facts.dim} numbers a row, {facts.fingerprint[:12]}"),
+        (
+            "model",
+            f"{facts.recipe}, {counted(facts.dim, 'number')} a row, {facts.fingerprint[:12]}",
+        ),
         ("reads", f"columns: {features}"),
         *([("images", images)] if images else []),
         ("keeps", ", ".join([*facts.keys, *filter(None, [facts.event_time])]) or "nothing"),
@@ -87,7 +91,7 @@ def _destination_text(facts: DestinationFacts) -> str:
             version.run_id[:12],
             f"{version.rows:,}",
             f"{version.parts:,}",
-            _megabytes(version.bytes),
+            size_of(version.bytes),
             version.model[:12],
             version.published[:19],
             version.made.by if version.made else "",
@@ -101,7 +105,3 @@ def _parity(parity: dict[str, Any]) -> str:
     """The export gate's figure for the encoder: how far torch and ONNX Runtime are apart."""
     found = parity.get("torch", {}).get("encoder.onnx", {})
     return f"ONNX Runtime within {max(found.values()):.0e} of torch" if found else "not recorded"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

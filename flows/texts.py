@@ -14,6 +14,7 @@ from flows.results import (
     TrainingResult,
     current_of,
 )
+from flows.wording import counted, size_of
 from pipeline.drift import DriftReport
 from pipeline.drift_picture import told, verdict, worst
 from pipeline.job import JobReport
@@ -32,7 +33,7 @@ def training(result: TrainingResult) -> str:
         ("bundle", result.bundle),
         (
             "recipe",
-            f"{result.recipe}, {_width(result.dim)}, {_counted(result.rows, 'training row')}",
+            f"{result.recipe}, {_width(result.dim)}, {counted(result.rows, 'training row')}",
         ),
         *([("left out", _left_out(result.left_out))] if result.left_out else []),
         *_probe(result.probe),
@@ -54,9 +55,9 @@ def evaluation(result: EvaluationResult) -> str:
 def generation(result: GenerationResult) -> str:
     """What `generate` says."""
     drawn, found = result.generation, result.comparison
-    size = f"{_counted(drawn.rows, 'row')} of {_counted(drawn.columns, 'column')}"
+    size = f"{counted(drawn.rows, 'row')} of {counted(drawn.columns, 'column')}"
     rows = [
-        ("out", f"{drawn.out}, {drawn.bytes / 1e6:,.1f} MB"),
+        ("out", f"{drawn.out}, {size_of(drawn.bytes)}"),
         ("drawn", f"{size}, seed {drawn.seed}, from bundle {drawn.model[:12]}"),
         *([("where", ", ".join(drawn.given))] if drawn.given else []),
         ("took", f"{drawn.seconds:.1f} s, {drawn.rows_per_second:,.0f} rows/s"),
@@ -72,22 +73,22 @@ def generation(result: GenerationResult) -> str:
 
 def embedding(result: JobReport) -> str:
     """What `embed` says."""
-    size = f"{_counted(result.rows, 'row')} in {_counted(result.parts, 'part')}"
+    size = f"{counted(result.rows, 'row')} in {counted(result.parts, 'part')}"
     rows = [
         ("current", _current(result)),
         ("version", f"{result.run_id}, {size}"),
         ("work", _work(result)),
     ]
     if result.skipped_files:
-        count = _counted(len(result.skipped_files), "file")
+        count = counted(len(result.skipped_files), "file")
         rows.append(("skipped", f"{count} not named .parquet: {_first(result.skipped_files)}"))
     if result.ignored_columns:
-        count = _counted(len(result.ignored_columns), "column")
+        count = counted(len(result.ignored_columns), "column")
         rows.append(("ignored", f"{count} unknown to the model: {_first(result.ignored_columns)}"))
     if result.null_keys:
-        rows.append(("null keys", f"{_counted(result.null_keys, 'cell')} of key columns"))
+        rows.append(("null keys", f"{counted(result.null_keys, 'cell')} of key columns"))
     if result.files_without_checksums:
-        count = _counted(result.files_without_checksums, "source file")
+        count = counted(result.files_without_checksums, "source file")
         rows.append(("unchecked", f"{count} without page checksums: damage there may go unseen"))
     return two_columns(rows)
 
@@ -141,8 +142,8 @@ def drift(result: DriftReport) -> str:
     return two_columns(
         [
             ("verdict", verdict(result)),
-            ("version", f"{result.run_id}, {_counted(result.rows, 'row')} computed"),
-            ("against", f"{against}; {_counted(result.history, 'earlier run')} without drift"),
+            ("version", f"{result.run_id}, {counted(result.rows, 'row')} computed"),
+            ("against", f"{against}; {counted(result.history, 'earlier run')} without drift"),
             *[(column.name, told(worst(column))) for column in shown],
             *([("then", result.followed)] if result.followed else []),
             *picture,
@@ -178,8 +179,8 @@ def publication(result: PublishResult) -> str:
 
 def verification(result: Verification) -> str:
     """What `verify` says."""
-    size = f"{_counted(result.files, 'file')}, {result.bytes / 1e6:,.1f} MB"
-    what = f"{result.what} of {_counted(result.versions, 'version')}," if result.versions else ""
+    size = f"{counted(result.files, 'file')}, {size_of(result.bytes)}"
+    what = f"{result.what} of {counted(result.versions, 'version')}," if result.versions else ""
     return f"{result.path} is intact: a {what or result.what + ' of'} {size}, every hash as sealed"
 
 
@@ -238,11 +239,7 @@ def _probe(found: Probe | None) -> list[tuple[str, str]]:
 
 
 def _width(dim: int) -> str:
-    return f"{_counted(dim, 'number')} a row"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+    return f"{counted(dim, 'number')} a row"
 
 
 def _duration(seconds: float) -> str:

@@ -88,3 +88,12 @@ def signed(number: int) -> str:
     ('+1,200', '−3', '0')
     """
     return f"{number:+,}".replace("-", "−") if number else "0"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "row"), counted(2_000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

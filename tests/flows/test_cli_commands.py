@@ -115,6 +115,14 @@ def test_inspect_describes_a_source(cli_here: Cli, source: Path) -> None:
     assert kinds["at"] == "timestamp"
 
 
+def test_small_sizes_are_told_in_small_units(
+    cli_here: Cli, table: Cli, folder_of: Cli, tmp_path: Path
+) -> None:
+    told = cli_here("inspect", folder_of(tmp_path / "in", table(40))).out
+    assert "40 rows in 1 file, " in told
+    assert " kB\n" in told
+
+
 def test_inspect_tells_null_shares(cli_here: Cli, source: Path) -> None:
     told = cli_here("inspect", source, "--json").document
     nulls = {column["name"]: column["nulls"] for column in told["columns"]}

@@ -12,6 +12,7 @@ import pytest
 from pipeline.bundle import FORMAT, Bundle, Manifest
 from pipeline.schema import Column, FeatureSchema
 from training.report import write_report
+from training.report.facts import tiles
 from training.report.page import POLICY
 from training.results import (
     ColumnError,
@@ -191,6 +192,11 @@ def test_columns_that_tell_nothing_of_each_other_are_called_so():
         "pca_is_enough",
         True,
     )
+
+
+def test_a_lead_that_rounds_to_nothing_has_no_minus():
+    tiny = make_evaluation(pca=-0.001)
+    assert ("Lead over PCA", "+0.0") in [tile[:2] for tile in tiles(tiny)]
 
 
 def test_times_are_said_in_words():

@@ -52,7 +52,8 @@ def tiles(found: Evaluation) -> list[tuple[str, str, str]]:
 
 def _lead(points: float, error: float, aside: str) -> tuple[str, str, str]:
     digits = digits_for(error)
-    value = f"{points:+.{digits}f}".replace("-", "−")
+    # Adding zero takes the sign off what rounds to nothing.
+    value = f"{round(points, digits) + 0.0:+.{digits}f}".replace("-", "−")
     return "Lead over PCA", value, f"± {error:.{digits}f} {aside}"
 
 
