@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from pipeline.progress import Progress
 from pipeline.prologue import Prepared
 from training.autoencoder import Autoencoder
 from training.conditions import conditioned
+from training.convolution import sizes
 from training.corruption import UNKNOWN
 from training.layout import Layout
 from training.loop import to_rows
@@ -24,7 +27,7 @@ from training.principal import Moments, balance, components, count_codes, instal
 from training.spec import EncoderSpec, TrainingConfig
 from training.stages import Stage, train_in_stages
 
-ROWS_PER_RUN = 8192
+ROWS_PER_RUN, BYTES_PER_RUN = 8192, 128 * 2**20
 KNOT_ROWS = 20_000
 
 Floats = npt.NDArray[np.float32]
@@ -98,7 +101,7 @@ def calibrate(model: Autoencoder, matrix: Matrix) -> None:
     count, total, squares = 0, torch.zeros(model.spec.dim).double(), torch.zeros(1).double()
     shift: torch.Tensor | None = None
     with torch.no_grad():
-        for block in matrix.blocks(TRAIN, rows_per_block=ROWS_PER_RUN):
+        for block in matrix.blocks(TRAIN, rows_per_block=rows_per_run(model)):
             raw = model.raw_code(*to_rows(block)).double()
             # Shifted by the first block's mean, so that the squares lose no digits.
             shift = raw.mean(0) if shift is None else shift
@@ -112,11 +115,23 @@ def calibrate(model: Autoencoder, matrix: Matrix) -> None:
     model.latent.calibrate((shift + mean).float(), deviation.float())
 
 
+def rows_per_run(model: Autoencoder) -> int:
+    """Rows that go through a model at a time, so that no layer's images take too many bytes."""
+    layers = [sizes(image, model.spec.channels) for image in model.layout.images]
+    widest = max((math.prod(size) for layer in layers for size in layer), default=1)
+    return max(1, min(ROWS_PER_RUN, BYTES_PER_RUN // (4 * widest)))
+
+
+def runs(model: Autoencoder, prepared: Prepared) -> Iterator[Prepared]:
+    """Prepared rows in runs of bounded size, without copying."""
+    rows = rows_per_run(model)
+    for start in range(0, len(prepared.codes), rows):
+        yield cut(prepared, start, start + rows)
+
+
 def embed_rows(model: Autoencoder, prepared: Prepared) -> Floats:
     """Embedding [N, d] float32 of prepared rows, in runs of bounded size."""
     found = [np.empty((0, model.spec.dim), np.float32)]
     with torch.no_grad():
-        for start in range(0, len(prepared.codes), ROWS_PER_RUN):
-            part = cut(prepared, start, start + ROWS_PER_RUN)
-            found.append(model.embed(*to_rows(part)).numpy())
+        found += [model.embed(*to_rows(part)).numpy() for part in runs(model, prepared)]
     return np.concatenate(found)

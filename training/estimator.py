@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -19,12 +18,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from pipeline.config import ColumnOverride, Kind, PixelColumns, parse
 from pipeline.encoder import as_table
 from pipeline.errors import Parquet2VecError
+from training.candidates import embed_rows
 from training.checkpoint import Checkpoint
 from training.conditions import NEEDED
 from training.fit import LEAST_ROWS, fit
 from training.spec import TrainingConfig, TrainingJob
 
-_ROWS_PER_RUN = 16_384
+_ROWS_PER_BATCH = 16_384
 _LARGEST_SEED = 2**31 - 1
 
 # What errors call by its name on the command line, in the order in which it is looked for.
@@ -177,7 +177,9 @@ class TableEmbedder(
         checkpoint = self.checkpoint_
         try:
             runs = [
-                _embed(checkpoint, batch) for batch in table.to_batches(max_chunksize=_ROWS_PER_RUN)
+                embed_rows(checkpoint.module, run)
+                for batch in table.to_batches(max_chunksize=_ROWS_PER_BATCH)
+                for run in checkpoint.prologue.runs(batch)
             ]
         except Parquet2VecError as error:
             raise ValueError(str(error)) from error
@@ -231,13 +233,6 @@ def _by_parameter(message: str) -> str:
     for flag, parameter in _PARAMETERS.items():
         message = message.replace(flag, parameter)
     return message
-
-
-def _embed(checkpoint: Checkpoint, batch: pa.RecordBatch) -> npt.NDArray[np.float32]:
-    prepared = checkpoint.prologue.run(batch)
-    with torch.no_grad():
-        codes = checkpoint.module.embed(*(torch.from_numpy(part) for part in prepared))
-    return np.asarray(codes.numpy(), np.float32)
 
 
 def _from_frame(X: Any) -> pa.Table:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.feed import NULL_INT, flat, to_timestamps
+from pipeline.feed import flat, to_timestamps
 from pipeline.progress import Progress
 from pipeline.prologue import Prologue
 from pipeline.schema import FeatureSchema, infer
@@ -61,15 +61,12 @@ def make_split(job: TrainingJob, schema: FeatureSchema, source: Source) -> Split
     """By time with an event time that varies, else by key, else by position."""
     column = schema.event_time
     if column is not None:
-        micros = [
-            to_timestamps(flat(batch, column.name), column)
-            for batch in read_batches(source, columns=[column.name])
-        ]
-        by_time = Split.by_time(
-            column.name,
-            np.concatenate(micros) if micros else np.array([NULL_INT]),
-            seed=job.seed,
-        )
+        micros, first = np.empty(source.rows, np.int64), 0
+        for batch in read_batches(source, columns=[column.name]):
+            last = first + batch.num_rows
+            micros[first:last] = to_timestamps(flat(batch, column.name), column)
+            first = last
+        by_time = Split.by_time(column.name, micros, seed=job.seed)
         if by_time is not None:
             return by_time
     keys = tuple(key.name for key in schema.keys)

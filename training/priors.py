@@ -8,9 +8,9 @@ import torch
 
 from pipeline.manifest import Prior, Spread, Stratum
 from training.autoencoder import Autoencoder
-from training.candidates import ROWS_PER_RUN, embed_rows
+from training.candidates import embed_rows, runs
 from training.loop import to_rows
-from training.matrix import TRAIN, Batch, Matrix, cut
+from training.matrix import TRAIN, Batch, Matrix
 
 WIDEST = 512
 """Dimensions that a manifest holds a prior for: its numbers grow with their square."""
@@ -107,8 +107,7 @@ def _told(model: Autoencoder, batch: Batch) -> Codes:
 def _noise(model: Autoencoder, batch: Batch) -> Floats:
     """The variance [N, d] that the encoder gives the embeddings of rows; 0 of points."""
     found = [np.zeros((0, model.spec.dim))]
-    for start in range(0, len(batch.labels), ROWS_PER_RUN):
-        part = cut(batch.rows, start, start + ROWS_PER_RUN)
+    for part in runs(model, batch.rows):
         if model.spread is None:
             found.append(np.zeros((len(part.codes), model.spec.dim)))
             continue

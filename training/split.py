@@ -42,8 +42,12 @@ class Split:
 
     @staticmethod
     def by_time(column: str, micros: npt.NDArray[np.int64], *, seed: int) -> Split | None:
-        """A split at the 80 % and 90 % points of `micros`; None when that leaves a part empty."""
-        known = np.sort(micros[micros != NULL_INT])
+        """A split at the 80 % and 90 % points of `micros`; None when that leaves a part empty.
+
+        `micros` [rows] is sorted in place: there may be no memory for a second one.
+        """
+        micros.sort()
+        known = micros[np.searchsorted(micros, NULL_INT, "right") :]
         if not len(known):
             return None
         cuts = (TRAIN_SHARE, TRAIN_SHARE + VALIDATION_SHARE)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from pipeline.config import ColumnOverride, PixelColumns
 from pipeline.errors import ConfigError
-from pipeline.prologue import Prologue
+from pipeline.prologue import Prepared, Prologue
 from pipeline.schema import infer
 from training.autoencoder import Autoencoder
-from training.candidates import embed_rows
+from training.candidates import BYTES_PER_RUN, ROWS_PER_RUN, embed_rows, rows_per_run, runs
 from training.convolution import Columns, ConvDecoder, ConvTrunk, Pixels
 from training.fit import fit
 from training.layout import Image, Layout
@@ -244,3 +244,22 @@ def test_images_and_other_columns_are_learnt_together(tmp_path):
         other = before._replace(**{part: 1 + values})
         found = [embed_rows(checkpoint.module, rows) for rows in (before, other)]
         assert not np.array_equal(*found), part
+
+
+def test_runs_of_large_images_have_so_few_rows_that_no_layer_takes_much_memory():
+    small, large = (
+        Autoencoder(concrete("conv", dim=2), layout_of(image(3, side, side))) for side in (8, 112)
+    )
+    widest = max(3 * 112**2, large.spec.channels[0] * 56**2)
+    assert rows_per_run(small) == ROWS_PER_RUN
+    assert 0.9 * BYTES_PER_RUN < rows_per_run(large) * 4 * widest <= BYTES_PER_RUN
+
+
+def test_the_runs_of_a_model_are_all_of_its_rows(monkeypatch):
+    monkeypatch.setattr("training.candidates.BYTES_PER_RUN", 4 * 7 * 16 * 4 * 4)
+    model = Autoencoder(concrete("conv", dim=2), layout_of(image(1, 8, 8)))
+    rows = np.random.default_rng(0).normal(size=(20, 64)).astype(np.float32)
+    none, no_codes = np.empty((20, 0), np.float32), np.empty((20, 0), np.int64)
+    found = [part.numeric for part in runs(model, Prepared(rows, none, no_codes))]
+    assert max(map(len, found)) < 20
+    assert np.array_equal(np.concatenate(found), rows)

@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.feed import NULL_INT
 from training.split import Split, hash_values
 
 
@@ -67,6 +68,13 @@ def test_by_time_the_past_trains_and_the_last_tenth_tests():
     assert (np.diff(parts[:1000].astype(int)) >= 0).all()
     assert parts[1000] == 0
     assert np.allclose(np.bincount(parts[:1000]), [800, 100, 100], atol=2)
+
+
+def test_rows_without_a_time_move_no_threshold():
+    micros = np.random.default_rng(0).permutation(1000).astype(np.int64)
+    missing = np.full(500, NULL_INT)
+    with_nulls = Split.by_time("at", np.concatenate([micros, missing]), seed=0)
+    assert with_nulls == Split.by_time("at", micros, seed=0)
 
 
 def test_a_time_that_stands_still_gives_no_split():
