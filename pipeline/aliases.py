@@ -12,6 +12,7 @@ from pipeline import objects
 from pipeline.errors import BundleError
 from pipeline.locations import ALIASES, Location, S3Location, locate
 from pipeline.manifest import MANIFEST
+from pipeline.publishing import Pointer
 from pipeline.s3_pointers import S3Pointers
 
 
@@ -45,7 +46,7 @@ def _follow_pointers(location: S3Location) -> S3Location:
     if location.name not in ALIASES:
         return location
     try:
-        pointer = S3Pointers(location).current()
+        pointer = read(S3Pointers(location))
     except PermissionError as error:
         raise BundleError(str(error)) from None
     if pointer is None:
@@ -57,6 +58,21 @@ def _follow_pointers(location: S3Location) -> S3Location:
     except FileNotFoundError:
         raise _leads_nowhere(location, version) from None
     return version
+
+
+def read(pointers: S3Pointers) -> Pointer | None:
+    """Where an alias in an object store leads; None before its first move.
+
+    Raises:
+        BundleError: if that is damaged: which version is in use must not be guessed.
+    """
+    pointer = pointers.current()
+    if damaged := pointers.damaged():
+        raise BundleError(
+            f"{damaged} must name a version, found it damaged; delete it, and the alias leads "
+            "where it led before"
+        )
+    return pointer
 
 
 def _leads_nowhere(alias: object, target: object) -> BundleError:

@@ -35,6 +35,11 @@ class S3Pointers:
         self._seen = self._highest()
         return self._read(self._seen)[0] if self._seen else None
 
+    def damaged(self) -> S3Location | None:
+        """The pointer that `current` saw, if that is damaged."""
+        unreadable = self._seen and self._read(self._seen)[0] is None
+        return self._location(self._seen) if unreadable else None
+
     def follow(self, pointer: Pointer) -> bool:
         """Move on to `pointer` from the one that was seen last; False if another was faster."""
         seen = self._read(self._seen)[0] if self._seen else None
