@@ -12,7 +12,12 @@ from typing import TypeAlias
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.automations import (
+    Automation,
+    AutomationCore,
+    EventTrigger,
+    Posture,
+)
 
 from flows.deploy import TAG
 
@@ -32,7 +37,10 @@ _NO_PROCESS = "Process exited with"
 
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _CRASHED = "prefect.flow-run.Crashed"
-_ENDS = tuple(f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled"))
+_NO_LONGER_AT_WORK = tuple(
+    f"prefect.flow-run.{state}"
+    for state in ("Completed", "Skipped", "Failed", "Cancelled", "Crashed", "AwaitingRetry")
+)
 _RUN: _Labels = {"prefect.resource.id": "prefect.flow-run.*"}
 _OURS: _Labels = {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{TAG}"}
 
@@ -43,10 +51,15 @@ async def watch(client: PrefectClient) -> None:
         known = await client.read_automations_by_name(automation.name)
         for spare in known[1:]:
             await client.delete_automation(spare.id)
-        if known:
-            await client.update_automation(known[0].id, automation)
-        else:
+        if not known:
             await client.create_automation(automation)
+        elif not _same(known[0], automation):
+            await client.update_automation(known[0].id, automation)
+
+
+def _same(known: Automation, wanted: AutomationCore) -> bool:
+    """Whether there is nothing to update, which would make the server forget what it waits for."""
+    return known.model_dump(include=set(AutomationCore.model_fields)) == wanted.model_dump()
 
 
 def _silent() -> AutomationCore:
@@ -57,7 +70,7 @@ def _silent() -> AutomationCore:
         trigger=EventTrigger(
             posture=Posture.Proactive,
             after={_HEARTBEAT},
-            expect={_HEARTBEAT, _CRASHED, *_ENDS},
+            expect={_HEARTBEAT, *_NO_LONGER_AT_WORK},
             match=_RUN,
             match_related=_OURS,
             for_each={"prefect.resource.id"},

@@ -41,6 +41,13 @@ def wait_for(what: str, happened: Callable[[], Any], *, seconds: float, logs: li
     return pytest.fail(f"{what} did not happen within {seconds:.0f} s\n{told}")
 
 
+def descendants(pid: int) -> list[int]:
+    """Numbers of the processes that `pid` started, and that those started."""
+    told = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    children = [int(child) for child in told.stdout.split()]
+    return children + [deeper for child in children for deeper in descendants(child)]
+
+
 @dataclass
 class Service:
     """A process that is stopped in the end, with what it started."""
@@ -66,6 +73,13 @@ class Service:
         """End the process alone with `sent`, as systemd and a person do."""
         self.process.send_signal(sent)
         self.process.wait(60)
+
+    def kill(self) -> None:
+        """Lose it at once with all that it started, as a machine is lost."""
+        # A worker's runs are in sessions of their own.
+        for pid in (self.process.pid, *descendants(self.process.pid)):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
 
     def end(self) -> None:
         """End all of its processes."""
@@ -382,14 +396,15 @@ def test_a_killed_serve_and_its_runs_are_found_by_the_next_one(
     project: Project, source: Path
 ) -> None:
     run = waiting_run(project)
-    os.killpg(project.serving.process.pid, signal.SIGKILL)
-    project.serving.process.wait()
+    watching = automations(project.server)
+    project.serving.kill()
     assert project.state(run) == "Running"
     (project.folder / "late").symlink_to(source)
     project.serve()
     project.wait("the run's end", lambda: project.state(run) == "Completed")
     project.wait("no run at work", lambda: project.server.runs("Running") == [])
-    assert len(automations(project.server)) == 2
+    assert len(watching) == 2
+    assert automations(project.server) == watching
 
 
 def automations(server: PrefectServer) -> list[Any]:
@@ -505,10 +520,9 @@ def test_a_worker_of_a_pool_runs_what_was_handed_over(
         wait_for("the run's end", ended, seconds=180, logs=logs)
         assert (project.folder / "out" / "current").exists()
         # A host that is gone for good, with all that it ran.
-        lost = late_run(project, worker)
-        os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
         impatient(server, seconds=40)
+        lost = late_run(project, worker)
+        worker.kill()
         again = lambda: project.state(lost) == "AwaitingRetry"  # noqa: E731
         wait_for("the server's sending it back", again, seconds=240, logs=logs)
         (project.folder / "late").symlink_to(source)
