@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from harness import tree
+from harness.bundles import BundleWorld
 from harness.process import KILLED, Processes
 from harness.reference import World, make_world
 from harness.shim import WATCH, Kind, Mode, Plan
@@ -21,6 +22,7 @@ from pipeline.drift_notes import notes
 from pipeline.errors import BundleError, DestinationError
 from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import DRIFT
+from pipeline.registries import open_registry
 
 SETTINGS = (
     {"vector": "fixed", "dtype": "float32"},
@@ -205,3 +207,33 @@ def test_a_flip_in_a_bundle_is_found_when_it_opens(
     figure(f"{size} flips in {len(files)} files, {len(missed)} silent")
     assert not missed
     Bundle.open(world.bundle)
+
+
+@sizes(60, 1000)
+def test_a_flip_in_a_registry_is_told_or_changes_no_answer(
+    models: BundleWorld, place: Callable[[], Path], figure: Callable[[object], None], size: int
+) -> None:
+    folder = tree.save(models.before, place())
+    registry = open_registry(folder)
+
+    def answers() -> tuple[object, ...]:
+        pointer, opened = registry.alias("production"), Bundle.open(folder / "production")
+        assert pointer is not None
+        lineages = map(registry.lineage, registry.versions())
+        return (pointer.run_id, opened.fingerprint, *sorted(map(str, lineages)))
+
+    whole, told, wrong = answers(), 0, list[str]()
+    files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+    for flip in flips(files, seeded("registry"), size):
+        flip.path.write_bytes(flip.after)
+        try:
+            # A lineage that was changed is none.
+            wrong += [] if {*answers()} <= {*whole, "None"} else [str(flip)]
+        except BundleError as error:
+            told += 1
+            wrong += [] if flip.path.name in str(error) else [f"{flip}: {error}"]
+        flip.path.write_bytes(flip.before)
+    figure(f"{size} flips in {len(files)} files, {told} told, {len(wrong)} wrong answers")
+    assert not wrong
+    assert told
+    assert answers() == whole
