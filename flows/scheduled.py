@@ -47,10 +47,10 @@ def scheduled_embed(
 
     def work(attempt: int) -> JobReport:
         report = embed.with_options(flow_run_name=_named(attempt), **options)(job, publish)
-        _tell(texts.embedding(report))
+        _tell("embedded", texts.embedding(report))
         if drift is not None:
             found = monitor.with_options(flow_run_name=_named(attempt), **options)(drift)
-            _tell(texts.monitoring(found))
+            _tell("looked for drift", texts.monitoring(found))
         return report
 
     return _in_turn(policy, work)
@@ -67,7 +67,7 @@ def scheduled_refresh(
 
     def work(attempt: int) -> RefreshResult:
         result = refresh.with_options(flow_run_name=_named(attempt), **options)(job)
-        _tell(texts.refresh(result))
+        _tell("refreshed", texts.refresh(result))
         return result
 
     return _in_turn(policy, work)
@@ -79,9 +79,9 @@ def _named(attempt: int) -> str:
     return f"{name}, try {attempt}"
 
 
-def _tell(result: str) -> None:
+def _tell(what: str, result: str) -> None:
     """Log what the command would print; the page of a run shows no log of those that it called."""
-    get_run_logger().info("done\n%s", result)
+    get_run_logger().info("%s\n%s", what, result)
 
 
 def _options(policy: RunPolicy, engine: FlowSettings, job: EmbeddingJob) -> dict[str, Any]:
