@@ -157,15 +157,19 @@ def show_drift(report: DriftReport) -> None:
             for column in report.columns
         ],
         key="parquet2vec-drift",
-        description=verdict(report),
+        description=_said(report),
     )
     drawn = drift_picture(report.destination, report.run_id)
     if drawn is not None:
         create_markdown_artifact(
-            markdown=f"## {verdict(report)}\n\n![drift](data:image/svg+xml;base64,"
+            markdown=f"## {_said(report)}\n\n![drift](data:image/svg+xml;base64,"
             f"{base64.b64encode(drawn).decode()})\n",
             key="parquet2vec-drift-picture",
         )
+
+
+def _said(report: DriftReport) -> str:
+    return "; ".join([verdict(report), *([report.followed] if report.followed else [])])
 
 
 def show_publication(result: PublishResult) -> None:

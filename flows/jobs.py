@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from flows.schedule import CronText, TimezoneText
 from pipeline.config import (
@@ -55,6 +55,11 @@ class ComparedGenerationJob(GenerationJob):
         if value is None and given.data.get("compare") is not None and stored:
             raise ValueError("a local page is required where the bundle is in an object store")
         return value
+
+
+def _is_duration(value: str) -> str:
+    parse_seconds(value)
+    return value
 
 
 Margin = Annotated[
@@ -150,18 +155,30 @@ class PublishJob(PublishSettings):
     destination: LocationText = Field(description="Folder of published vectors.")
 
 
+Pause = Annotated[
+    str,
+    AfterValidator(_is_duration),
+    Field(
+        description="While drift lasts, time that a model trained since it began gets before drift "
+        "trains another, such as 7d."
+    ),
+]
+
+
 class MonitorSettings(Config):
     """What happens when what was embedded has drifted."""
 
     refresh: bool = Field(
         default=False, description="Train anew, and embed with the new model if it passes the gate."
     )
+    pause: Pause = "7d"
 
 
 class DriftJob(MonitorJob):
     """Compare what a run computed with training and the run before; refresh if it has drifted."""
 
     refresh: RefreshJob | None = Field(default=None, description="What drift sets off.")
+    pause: Pause = "7d"
 
 
 class InitJob(Config):

@@ -117,6 +117,7 @@ def drift_of(project: Project, settings: MonitorSettings, path: str | Path) -> D
     return DriftJob(
         destination=required(project.embed, "embed", path).destination,
         refresh=refresh_of(project, path) if settings.refresh else None,
+        pause=settings.pause,
     )
 
 

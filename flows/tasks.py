@@ -55,6 +55,12 @@ def monitor(job: MonitorJob) -> DriftReport:
     return monitoring.monitor(job)
 
 
+@task(name="note what followed", persist_result=False, cache_policy=NO_CACHE)
+def note(report: DriftReport, followed: str) -> DriftReport:
+    """The report with what it set off, kept at the destination."""
+    return monitoring.note_what_followed(report, followed)
+
+
 @task(name="publish to Feast", persist_result=False, cache_policy=NO_CACHE)
 def publish(job: PublishJob) -> PublishResult:
     """Make the vectors known to a feature store."""

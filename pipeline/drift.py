@@ -69,11 +69,20 @@ class ColumnDrift(Config):
     findings: tuple[Finding, ...]
 
 
+class Streak(Config):
+    """Runs with drift that follow one another: how many, and the first of them."""
+
+    runs: int
+    first: str
+    published: str
+
+
 class DriftReport(Config):
     """What `monitor` found of one run, worst first; `counted` are the run's own counts.
 
     `history` counts the earlier runs without drift that said how days differ; `previous` is the one
-    that this run was compared with. `note` says why nothing was compared.
+    that this run was compared with. `note` says why nothing was compared. `streak` are the runs
+    with drift that end with this one, and `followed` says what it set off.
     """
 
     format: int
@@ -91,6 +100,8 @@ class DriftReport(Config):
     note: str | None = None
     picture: str | None = None
     counted: Block | None = None
+    streak: Streak | None = None
+    followed: str | None = None
 
 
 class Earlier(Config):

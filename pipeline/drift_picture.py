@@ -55,7 +55,14 @@ def verdict(report: DriftReport) -> str:
     if not moved:
         return f"no drift in {len(report.columns)} columns, latents and summaries"
     more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
-    return f"drift in {', '.join(moved[:3])}{more}"
+    return f"drift in {', '.join(moved[:3])}{more}{_again(report)}"
+
+
+def _again(report: DriftReport) -> str:
+    streak = report.streak
+    if streak is None or streak.runs < 2:
+        return ""
+    return f"; {streak.runs} runs in a row since {streak.published[:10]} ({streak.first[:8]})"
 
 
 def told(finding: Finding) -> str:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import takewhile
 
 from pipeline.config import MonitorJob
 from pipeline.destinations import open_destination
-from pipeline.drift import FORMAT, RUNS_PER_FALSE_ALARM, DriftReport, Earlier, compare, files_of
+from pipeline.drift import (
+    FORMAT,
+    RUNS_PER_FALSE_ALARM,
+    DriftReport,
+    Earlier,
+    Streak,
+    compare,
+    files_of,
+)
 from pipeline.drift_notes import damaged_notes, notes, write_note
 from pipeline.drift_picture import picture
 from pipeline.errors import DestinationError, PublishError
@@ -48,6 +57,22 @@ def monitor(job: MonitorJob) -> DriftReport:
             f"cannot note what was found in {job.destination}: {error.strerror or error}"
         ) from None
     return report
+
+
+def note_what_followed(report: DriftReport, followed: str) -> DriftReport:
+    """The report with what it set off, kept as the note of its run.
+
+    Raises:
+        PublishError: if the note cannot be written.
+    """
+    told = report.model_copy(update={"followed": followed})
+    try:
+        write_note(open_destination(report.destination), told)
+    except OSError as error:
+        raise PublishError(
+            f"cannot note what followed in {report.destination}: {error.strerror or error}"
+        ) from None
+    return told
 
 
 def _version(destination: Destination, run: str | None) -> VersionManifest:
@@ -110,9 +135,12 @@ def _report(
         history=calm[-_HISTORY:],
         seed=int.from_bytes(manifest.run_id.encode()[:8]),
     )
+    drifted = any(column.drifted for column in columns)
     return report.model_copy(
         update={
-            "drifted": any(column.drifted for column in columns),
+            "drifted": drifted,
+            "streak": _streak(manifest, known) if drifted else None,
+            "followed": next((o.followed for o in known if o.run_id == manifest.run_id), None),
             "columns": columns,
             "previous": None if previous is None else previous.run_id,
             "history": len(calm),
@@ -120,6 +148,14 @@ def _report(
             "counted": _whole(profile, manifest.run_id),
         }
     )
+
+
+def _streak(manifest: VersionManifest, known: Sequence[DriftReport]) -> Streak:
+    """The runs with drift that end with this one, whatever models they are of."""
+    earlier = [one for one in known if one.note is None and one.published < manifest.published]
+    drifted = list(takewhile(lambda one: one.drifted, reversed(earlier)))
+    first = drifted[-1] if drifted else manifest
+    return Streak(runs=len(drifted) + 1, first=first.run_id, published=first.published)
 
 
 def _earlier(
