@@ -27,13 +27,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipeline import storage
+from pipeline import marks, storage
 from pipeline.disk_pointer import CURRENT, MOVES, PINNED, DiskPointer
 from pipeline.disk_stage import DiskStage, intact
 from pipeline.errors import DestinationError, PublishError
+from pipeline.marks import mark_of
 from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import (
     DRIFT,
+    FORMAT,
     MANIFEST,
     MARK,
     Move,
@@ -42,7 +44,6 @@ from pipeline.publishing import (
     Stage,
     VersionManifest,
     is_run_id,
-    mark,
     not_whole,
     oldest_first,
     read_manifest,
@@ -53,8 +54,6 @@ from pipeline.publishing import (
 _NAMES = (CURRENT, PINNED, MOVES, "versions", "_stage", "_lock", DRIFT, MARK)
 _REMOVED = ".removed"
 _GIVEN_UP = 3_600
-# What a fresh file system holds.
-_HARMLESS = "lost+found"
 
 
 @dataclass(frozen=True)
@@ -72,14 +71,14 @@ class DiskDestination:
             PublishError: if it cannot be written.
         """
         try:
-            if create and not (root / MARK).exists():
-                storage.make_folder(root)
-                _mark(root)
-            _require_ours(root)
+            found = marks.on_disk(root, MARK, mark_of(FORMAT), ours=_NAMES, create=create)
+            if found is None and not root.exists():
+                raise DestinationError(f"{root} does not exist; check the path")
         except FileExistsError:
             raise DestinationError(f"{root} must be a folder, found a file") from None
         except OSError as error:
             raise PublishError(f"cannot use {root}: {error.strerror}") from None
+        require_mark(found, path=str(root))
         return cls(root)
 
     @property
@@ -275,16 +274,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _mark(root: Path) -> None:
-    entries = {entry.name for entry in root.iterdir() if not entry.name.startswith(MARK)}
-    if not entries - {*_NAMES, _HARMLESS}:
-        storage.write_file(root / MARK, mark())
-
-
-def _require_ours(root: Path) -> None:
-    if not root.exists():
-        raise DestinationError(f"{root} does not exist; check the path")
-    path = root / MARK
-    require_mark(path.read_bytes() if path.exists() else None, path=str(root))

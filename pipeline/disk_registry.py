@@ -19,18 +19,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline import storage
+from pipeline import marks, storage
 from pipeline.bundle import MANIFEST, REPORT, Bundle
 from pipeline.disk_link import DiskLink
 from pipeline.errors import BundleError, LockedError, PublishError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, is_run_id
 from pipeline.manifest import Manifest, parse
+from pipeline.marks import mark_of
 from pipeline.publishing import Move, Pointer
-from pipeline.registry import MARK, claim, left_by_aliases, mark, require_mark
+from pipeline.registry import FORMAT, MARK, claim, left_by_aliases, require_mark
 from pipeline.replacing import replacing
 
-_NAMES = {*ALIASES, "versions", "lineage", "_moves", "_lock", "_removed", MARK, "lost+found"}
+_NAMES = {*ALIASES, "versions", "lineage", "_moves", "_lock", "_removed"}
 # A training that was killed goes on where it stopped; after this time nobody will ask for it.
 _GIVEN_UP_SECONDS = 7 * 86_400
 _PATIENCE_SECONDS = 30
@@ -51,14 +52,8 @@ class DiskRegistry:
             PublishError: if it cannot be written.
         """
         try:
-            if create and not (root / MARK).exists():
-                storage.make_folder(root)
-                # Another run may have been killed before the mark had its name.
-                others = {p.name for p in root.iterdir() if not p.name.startswith(MARK)}
-                if not others - _NAMES:
-                    storage.write_file(root / MARK, mark())
+            found = marks.on_disk(root, MARK, mark_of(FORMAT), ours=_NAMES, create=create)
             names = [path.name for path in root.iterdir()] if root.is_dir() else []
-            found = (root / MARK).read_bytes() if MARK in names else None
         except FileExistsError:
             raise BundleError(f"{root} must be a folder, found a file") from None
         except OSError as error:

@@ -7,7 +7,6 @@ moves in one step, and what a killed run finished is found again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -20,6 +19,7 @@ from pipeline.config import Config
 from pipeline.errors import ConfigError, DestinationError
 from pipeline.locations import require_run_id
 from pipeline.manifest import FileRecord
+from pipeline.marks import require_format
 from pipeline.profile import Block
 from pipeline.seals import UNSEALED, Seal, is_intact, sealed
 
@@ -187,11 +187,6 @@ def is_run_id(name: str) -> bool:
         return False
 
 
-def mark() -> bytes:
-    """What stands in the file `MARK`, which makes a folder or a prefix ours."""
-    return json.dumps({"format": FORMAT}).encode()
-
-
 def require_mark(found: bytes | None, *, path: str) -> None:
     """Refuse a destination at `path` that has not the mark, or that of a newer format.
 
@@ -203,19 +198,8 @@ def require_mark(found: bytes | None, *, path: str) -> None:
             f"{path} must be empty or a destination of parquet2vec, found neither; "
             "choose another folder"
         )
-    try:
-        number = json.loads(found)["format"]
-    except (ValueError, KeyError, TypeError):
-        number = None
-    if type(number) is not int:
-        raise DestinationError(
-            f"{path}/{MARK} must hold {mark().decode()}, found it damaged; write that, then run "
-            f"`parquet2vec verify {path}`"
-        )
-    if number > FORMAT:
-        raise DestinationError(
-            f"{path} has format {number}, this version writes {FORMAT}; update parquet2vec"
-        )
+    then = f", then run `parquet2vec verify {path}`"
+    require_format(found, FORMAT, path=path, name=MARK, refuse=DestinationError, then=then)
 
 
 def seal_manifest(manifest: VersionManifest) -> bytes:

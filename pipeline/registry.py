@@ -14,7 +14,6 @@ to the new one at whatever call a process is killed.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -27,6 +26,7 @@ from pipeline.errors import BundleError, LockedError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, PRODUCTION
 from pipeline.manifest import Manifest
+from pipeline.marks import require_format
 from pipeline.publishing import MARK as DESTINATION_MARK
 from pipeline.publishing import Move, Pointer
 
@@ -115,11 +115,6 @@ class Registry(Protocol):
         """Delete what killed runs left behind long ago; with the lock held. Returns its names."""
 
 
-def mark() -> bytes:
-    """What stands in the file `MARK`, which makes a folder or a prefix a registry."""
-    return json.dumps({"format": FORMAT}).encode()
-
-
 def require_mark(found: bytes | None, names: Sequence[str], *, path: str) -> None:
     """Refuse a registry at `path`, with `names` in it, that has not the mark, or a newer format.
 
@@ -132,18 +127,7 @@ def require_mark(found: bytes | None, names: Sequence[str], *, path: str) -> Non
             f"{path} must be empty or a folder of models, found {what if names else 'nothing'}; "
             "`parquet2vec flow refresh` and `parquet2vec models add` make one"
         )
-    try:
-        number = json.loads(found)["format"]
-    except (ValueError, KeyError, TypeError):
-        number = None
-    if type(number) is not int:
-        raise BundleError(
-            f"{path}/{MARK} must hold {mark().decode()}, found it damaged; write that"
-        )
-    if number > FORMAT:
-        raise BundleError(
-            f"{path} has format {number}, this version writes {FORMAT}; update parquet2vec"
-        )
+    require_format(found, FORMAT, path=path, name=MARK, refuse=BundleError)
 
 
 def find(registry: Registry, name: str) -> str:

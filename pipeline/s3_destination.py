@@ -21,12 +21,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pipeline import objects
+from pipeline import marks, objects
 from pipeline.errors import DestinationError, PublishError, StoreError
 from pipeline.locations import S3Location, is_run_id
+from pipeline.marks import mark_of
 from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import (
     DRIFT,
+    FORMAT,
     MANIFEST,
     MARK,
     Move,
@@ -34,7 +36,6 @@ from pipeline.publishing import (
     Pointer,
     Stage,
     VersionManifest,
-    mark,
     not_whole,
     oldest_first,
     read_manifest,
@@ -65,12 +66,7 @@ class S3Destination:
             PublishError: if it cannot be written, or the store cannot create an object only once.
         """
         try:
-            found = _read(root.join(MARK))
-            if found is None and create and not set(objects.children(root)) - _NAMES:
-                objects.require_single(root.join(MARK), mark())
-                found = mark()
-            elif found is not None and create:
-                objects.require_single(root.join(MARK), found)
+            found = marks.in_store(root, MARK, mark_of(FORMAT), ours=_NAMES, create=create)
         except StoreError:
             raise
         except OSError as error:

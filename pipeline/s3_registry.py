@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline import aliases, objects, scratch
+from pipeline import aliases, marks, objects, scratch
 from pipeline.bundle import MANIFEST, REPORT, Bundle
 from pipeline.errors import BundleError, PublishError, StoreError
 from pipeline.lineage import Lineage
 from pipeline.locations import ALIASES, S3Location, is_run_id
 from pipeline.manifest import Manifest, parse
+from pipeline.marks import mark_of
 from pipeline.publishing import Move, Pointer
-from pipeline.registry import MARK, claim, left_by_aliases, mark, require_mark
+from pipeline.registry import FORMAT, MARK, claim, left_by_aliases, require_mark
 from pipeline.s3_pointers import S3Pointers
 from pipeline.stored_bundle import drop_old
 
@@ -51,10 +52,9 @@ class S3Registry:
             PublishError: if it cannot be written, or the store cannot create an object only once.
         """
         with _told():
-            found, names = _read(root.join(MARK)), objects.children(root)
-            if create and (found is not None or not set(names) - {*ALIASES, "versions", "lineage"}):
-                objects.require_single(root.join(MARK), found or mark())
-                found = found or mark()
+            ours = (*ALIASES, "versions", "lineage")
+            found = marks.in_store(root, MARK, mark_of(FORMAT), ours=ours, create=create)
+            names = [] if found else objects.children(root)
         require_mark(found, names, path=str(root))
         return cls(root)
 
