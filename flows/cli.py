@@ -12,22 +12,15 @@ import typer
 
 from flows import logs
 from flows.console import AsJson, Commands, Debug, examples, reporting
+from flows.flow_commands import flow_app
 from flows.jobs import ComparedGenerationJob, EvaluationJob
 from flows.models import models_app
-from flows.monitor_command import FailOnDrift, fail_if_drifted, monitor_app
+from flows.monitor_command import monitor_app
 from flows.options import with_options
-from flows.planning import flow_planning_app, planning_app
+from flows.planning import planning_app
 from flows.progress import console_progress
-from flows.project import (
-    drift_job,
-    flow_settings,
-    load_project,
-    refresh_job,
-    required,
-    training_job,
-)
+from flows.project import training_job
 from flows.publish_command import publish_app
-from flows.runners import FlowSettings
 from flows.versions import versions_app
 from pipeline.config import EmbeddingJob, parse
 from training.spec import TrainingJob
@@ -41,10 +34,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-flow_app = typer.Typer(no_args_is_help=True)
 app.add_typer(versions_app)
 app.add_typer(planning_app)
-flow_app.add_typer(flow_planning_app)
 app.add_typer(publish_app)
 app.add_typer(monitor_app)
 app.add_typer(
@@ -53,10 +44,6 @@ app.add_typer(
 app.add_typer(
     flow_app, name="flow", help="Train, embed, refresh, monitor or backfill as a Prefect flow."
 )
-
-ProjectFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
-]
 
 
 def main() -> None:
@@ -223,94 +210,3 @@ def generate(given: dict[str, Any], *, as_json: AsJson = False, debug: Debug = F
         with console_progress() as progress:
             result = verbs.generate(job, progress=progress)
         report(result, texts.generation(result))
-
-
-@flow_app.command("train", epilog=examples("flow train parquet2vec.toml"))
-@with_options(FlowSettings)
-def flow_train(
-    given: dict[str, Any],
-    *,
-    config: ProjectFile,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    r"""Train as a Prefect flow: the \[train] table of the project file."""
-    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
-        job = required(load_project(config).train, "train", config)
-        settings = flow_settings(given, path=config)
-        runs, texts = _prefect()
-        result = runs.run_train(job, settings)
-        report(result, texts.training(result))
-
-
-@flow_app.command(
-    "embed",
-    epilog=examples(
-        "flow embed parquet2vec.toml",
-        "flow embed parquet2vec.toml --runner dask --dask-address tcp://scheduler:8786",
-    ),
-)
-@with_options(FlowSettings)
-def flow_embed(
-    given: dict[str, Any],
-    *,
-    config: ProjectFile,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    r"""Embed as a Prefect flow: the \[embed] table of the project file."""
-    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
-        project = load_project(config)
-        job = required(project.embed, "embed", config)
-        settings = flow_settings(given, path=config)
-        runs, texts = _prefect()
-        result = runs.run_embed(job, settings, project.publish)
-        report(result, texts.embedding(result))
-
-
-@flow_app.command("refresh", epilog=examples("flow refresh parquet2vec.toml"))
-@with_options(FlowSettings)
-def flow_refresh(
-    given: dict[str, Any],
-    *,
-    config: ProjectFile,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Train a candidate, promote it when it is not worse, embed with the promoted model."""
-    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
-        job = refresh_job(config)
-        settings = flow_settings(given, path=config)
-        runs, texts = _prefect()
-        result = runs.run_refresh(job, settings)
-        report(result, texts.refresh(result))
-
-
-@flow_app.command("monitor", epilog=examples("flow monitor parquet2vec.toml"))
-@with_options(FlowSettings)
-def flow_monitor(
-    given: dict[str, Any],
-    *,
-    config: ProjectFile,
-    fail_on_drift: FailOnDrift = False,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    r"""Look for drift in what was embedded last; refresh if \[monitor] says so."""
-    with reporting(as_json=as_json, debug=debug) as report:
-        job = drift_job(config)
-        settings = flow_settings(given, path=config)
-        runs, texts = _prefect()
-        result = runs.run_monitor(job, settings)
-        report(result, texts.monitoring(result))
-        fail_if_drifted(result.drift, wanted=fail_on_drift)
-
-
-def _prefect() -> tuple[Any, Any]:
-    """The flows, imported after Prefect's settings are in place, and the texts."""
-    from flows.server import prepare_prefect
-
-    prepare_prefect()
-    from flows import runs, texts
-
-    return runs, texts

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,9 @@ MAX_WIDTH = 100
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+ProjectFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
+]
 
 Report = Callable[[Config, str], None]
 

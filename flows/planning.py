@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows.console import AsJson, Debug, examples, reporting
+from flows.console import AsJson, Debug, ProjectFile, examples, reporting
 from flows.jobs import InitJob
 from flows.options import with_options
-from flows.runners import FlowSettings
 from pipeline.config import parse
 
 planning_app = typer.Typer()
-flow_planning_app = typer.Typer()
-
-ProjectFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="Project file, such as parquet2vec.toml.")
-]
 
 
 @planning_app.command(
@@ -73,55 +66,3 @@ def serve(
         else:
             result = serve_project(project, config)
         report(result, text(result))
-
-
-@flow_planning_app.command(
-    "backfill",
-    epilog=examples(
-        "flow backfill parquet2vec.toml --from 2026-01-01 --to 2026-03-31",
-        "flow backfill parquet2vec.toml --from 2026-01-01 --to 2026-01-31 --bundle new-model",
-    ),
-)
-@with_options(FlowSettings)
-def flow_backfill(
-    given: dict[str, Any],
-    *,
-    config: ProjectFile,
-    first_day: Annotated[str, typer.Option("--from", metavar="DAY", help="First day.")],
-    last_day: Annotated[str, typer.Option("--to", metavar="DAY", help="Last day, included.")],
-    bundle: Annotated[
-        str | None, typer.Option("--bundle", help="Another model than that of the project file.")
-    ] = None,
-    destination: Annotated[
-        str | None,
-        typer.Option(
-            "--destination", help="Folder to publish to; default: that of \\[embed] and .backfill."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-    debug: Debug = False,
-) -> None:
-    """Embed the files with rows of some days, as a table beside the nightly one.
-
-    The same days again cost nothing; more days add to what is there; a killed run goes on. A run
-    of `embed` with prepared set to this destination takes its parts over.
-    """
-    with reporting(as_json=as_json, debug=debug, resumes=True) as report:
-        from flows.backfill import backfill_job
-        from flows.project import flow_settings
-
-        said = {"bundle": bundle, "destination": destination}
-        job = backfill_job(
-            config,
-            first_day=first_day,
-            last_day=last_day,
-            **{name: value for name, value in said.items() if value is not None},
-        )
-        settings = flow_settings(given, path=config)
-        from flows.server import prepare_prefect
-
-        prepare_prefect()
-        from flows import runs, texts
-
-        result = runs.run_embed(job, settings)
-        report(result, texts.embedding(result))
