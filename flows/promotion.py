@@ -71,7 +71,7 @@ def promote(job: PromotionJob, *, by_hand: bool, progress: Progress) -> Promotio
         if not decision.promoted or unmoved:
             return decision
         pointer = Pointer(run_id=version, by=who(), why=decision.reason)
-        if registry.move(PRODUCTION, pointer, expected=seen.run_id if seen else None):
+        if registry.move(PRODUCTION, pointer, expected=seen):
             return decision
 
 

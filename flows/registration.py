@@ -70,7 +70,7 @@ def nominate(registry: Registry, version: str) -> None:
         if seen is not None and seen.run_id == version:
             return
         pointer = Pointer(run_id=version, by=who(), why="registered")
-        if registry.move(CANDIDATE, pointer, expected=seen.run_id if seen else None):
+        if registry.move(CANDIDATE, pointer, expected=seen):
             return
 
 
@@ -121,7 +121,7 @@ def unpin(models: str) -> Pointer:
 
 
 def _moved(registry: Registry, pointer: Pointer, seen: Pointer | None) -> Pointer:
-    if not registry.move(PRODUCTION, pointer, expected=seen.run_id if seen else None):
+    if not registry.move(PRODUCTION, pointer, expected=seen):
         raise PublishError(
             f"{registry.path}/{PRODUCTION} was moved by another run meanwhile; look where it leads "
             f"now with `parquet2vec models list {registry.path}`, then run this again"

@@ -28,7 +28,7 @@ from pipeline.locations import ALIASES, is_run_id
 from pipeline.manifest import Manifest, parse
 from pipeline.marks import mark_of
 from pipeline.publishing import Move, Pointer
-from pipeline.registry import FORMAT, MARK, claim, left_by_aliases, require_mark
+from pipeline.registry import FORMAT, MARK, claim, is_as, left_by_aliases, require_mark
 from pipeline.replacing import replacing
 
 _NAMES = {*ALIASES, "versions", "lineage", "_moves", "_lock", "_removed"}
@@ -146,14 +146,14 @@ class DiskRegistry:
         """The moves of an alias, the newest first: it is where that one says."""
         return self._link(name).history()
 
-    def move(self, name: str, pointer: Pointer, *, expected: str | None) -> bool:
-        """Let an alias lead elsewhere, in one step; False if it is not at `expected` any more."""
+    def move(self, name: str, pointer: Pointer, *, expected: Pointer | None) -> bool:
+        """Let an alias lead elsewhere, in one step; False if it is not as `expected` any more."""
         with self.locked():
             if not self.has(pointer.run_id):
                 raise BundleError(f"{self.path} has no version {pointer.run_id} any more")
-            link = self._link(name)
-            if link.target() != expected:
+            if not is_as(self.alias(name), expected):
                 return False
+            link = self._link(name)
             try:
                 storage.make_folder(self.root / "_moves")
                 link.move(pointer)

@@ -94,8 +94,8 @@ class Registry(Protocol):
     def history(self, name: str) -> list[Move]:
         """The moves of an alias, the newest first: it is where that one says."""
 
-    def move(self, name: str, pointer: Pointer, *, expected: str | None) -> bool:
-        """Let an alias lead elsewhere, in one step; False if it is not at `expected` any more.
+    def move(self, name: str, pointer: Pointer, *, expected: Pointer | None) -> bool:
+        """Let an alias lead elsewhere, in one step; False if it is not as `expected` any more.
 
         Raises:
             BundleError: if there is no such version.
@@ -149,6 +149,13 @@ def find(registry: Registry, name: str) -> str:
         f"{_short(name)!r} must name one version of {registry.path}, found {len(found)}; "
         f"`parquet2vec models list {registry.path}` lists them"
     )
+
+
+def is_as(now: Pointer | None, expected: Pointer | None) -> bool:
+    """Whether an alias leads where it was expected to, and is pinned there or not as it was."""
+    if now is None or expected is None:
+        return now is expected
+    return (now.run_id, now.pinned) == (expected.run_id, expected.pinned)
 
 
 def left_by_aliases(registry: Registry, version: str) -> list[datetime]:

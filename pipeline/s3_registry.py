@@ -28,7 +28,7 @@ from pipeline.locations import ALIASES, S3Location, is_run_id
 from pipeline.manifest import Manifest, parse
 from pipeline.marks import mark_of
 from pipeline.publishing import Move, Pointer
-from pipeline.registry import FORMAT, MARK, claim, left_by_aliases, require_mark
+from pipeline.registry import FORMAT, MARK, claim, is_as, left_by_aliases, require_mark
 from pipeline.s3_pointers import S3Pointers
 from pipeline.stored_bundle import drop_old
 
@@ -132,12 +132,12 @@ class S3Registry:
             aliases.read(pointers)
             return pointers.history()
 
-    def move(self, name: str, pointer: Pointer, *, expected: str | None) -> bool:
-        """Let an alias lead elsewhere, in one step; False if it is not at `expected` any more."""
+    def move(self, name: str, pointer: Pointer, *, expected: Pointer | None) -> bool:
+        """Let an alias lead elsewhere, in one step; False if it is not as `expected` any more."""
         pointers = S3Pointers(self.root.join(name))
         with _told():
             now = aliases.read(pointers)
-            if (now.run_id if now else None) != expected:
+            if not is_as(now, expected):
                 return False
             if not self.has(pointer.run_id):
                 raise BundleError(f"{self.path} has no version {pointer.run_id} any more")

@@ -98,7 +98,9 @@ def test_rollback_goes_back_pins_and_lets_go(
 ) -> None:
     newer = registration.add(str(models), str(other)).version
     registry = open_registry(models)
-    registry.move("production", registry.history("candidate")[0].pointer, expected=version)
+    registry.move(
+        "production", registry.history("candidate")[0].pointer, expected=Pointer(run_id=version)
+    )
     told = cli_here("models", "rollback", models, "--json").document
     assert (told["production"], told["pinned"], told["candidate"]) == (version, True, newer)
     assert "--unpin" in cli_here("models", "list", models).out
@@ -176,7 +178,7 @@ def test_a_rollback_beside_another_move_is_told(
     registry = open_registry(models)
 
     def moved_meanwhile(path: str) -> Bundle:
-        assert registry.move("production", Pointer(run_id=newer), expected=version)
+        assert registry.move("production", Pointer(run_id=newer), expected=Pointer(run_id=version))
         return Bundle.open(path)
 
     with monkeypatch.context() as patched:

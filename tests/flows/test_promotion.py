@@ -313,13 +313,30 @@ def test_what_was_judged_beside_a_model_that_is_gone_is_judged_again(
         judged.append(current)
         if len(judged) == 1:  # another refresh promotes meanwhile
             registry = open_registry(root)
-            assert registry.move("production", Pointer(run_id=versions[1]), expected=versions[0])
+            assert registry.move(
+                "production", Pointer(run_id=versions[1]), expected=Pointer(run_id=versions[0])
+            )
         return decide(candidate, current, **known)
 
     monkeypatch.setattr("flows.promotion.decide", races)
     decision = promoting(root, source)
     assert judged == [str(root / "versions" / version) for version in versions]
     assert "in production already" in decision.reason
+
+
+def test_a_pin_that_is_made_while_a_candidate_is_judged_stays(
+    models: tuple[Path, list[str]], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, versions = models
+
+    def pins(candidate: str, current: str | None, **known: Any) -> Promotion:
+        roll_back(str(root), versions[0])
+        return Promotion(promoted=True, reason="better", candidate=candidate, current=candidate)
+
+    monkeypatch.setattr("flows.promotion.decide", pins)
+    decision = promoting(root, source)
+    assert (decision.promoted, production(root)) == (False, versions[0])
+    assert "has pinned production" in decision.reason
 
 
 def test_a_rollback_without_a_version_before_says_so(models: tuple[Path, list[str]]) -> None:

@@ -50,7 +50,7 @@ def add(models: DiskRegistry, bundle: Bundle) -> Add:
 def promote(models: DiskRegistry, version: str, *, pinned: bool = False) -> None:
     seen = models.alias("production")
     pointer = Pointer(run_id=version, pinned=pinned)
-    assert models.move("production", pointer, expected=seen.run_id if seen else None)
+    assert models.move("production", pointer, expected=seen)
 
 
 def test_a_version_is_the_bundle_and_an_alias_opens_it(
@@ -112,9 +112,9 @@ def test_an_alias_is_moved_only_from_where_it_was_seen(models: DiskRegistry, add
     promote(models, add("a"))
     add("b")
     assert not models.move("production", Pointer(run_id="b"), expected=None)
-    assert not models.move("production", Pointer(run_id="b"), expected="b")
+    assert not models.move("production", Pointer(run_id="b"), expected=Pointer(run_id="b"))
     assert find(models, "production") == "a"
-    assert models.move("production", Pointer(run_id="b"), expected="a")
+    assert models.move("production", Pointer(run_id="b"), expected=Pointer(run_id="a"))
     assert find(models, "production") == "b"
 
 
@@ -240,7 +240,7 @@ def test_kill_9_while_an_alias_moves_leaves_the_old_or_the_new(
                 seen = models.alias("production")
                 assert seen is not None
                 other = "b" if seen.run_id == "a" else "a"
-                models.move("production", Pointer(run_id=other), expected=seen.run_id)
+                models.move("production", Pointer(run_id=other), expected=seen)
         threading.Event().wait(0.004 + 0.003 * step)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -30,7 +30,7 @@ def release(bundle: str, models: str, version: str = NEW) -> None:
         seen = registry.alias(name)
         pointer = Pointer(run_id=version, why="better")
         if seen != pointer:
-            registry.move(name, pointer, expected=seen.run_id if seen else None)
+            registry.move(name, pointer, expected=seen)
     clean(registry, keep=1, grace="0s")
 
 
