@@ -12,7 +12,6 @@ from typing import Any
 
 from pipeline.errors import ConfigError
 
-MONTHS = range(1, 13)
 KEY, EVENT_TIME, LABEL, PARTITION = "flight_id", "event_time", "late", "month"
 LATE_MINUTES = 15
 

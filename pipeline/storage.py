@@ -117,14 +117,6 @@ def point(link: Path, target: str) -> None:
     sync_folder(link.parent)
 
 
-def pointed(link: Path) -> str | None:
-    """Name of what `link` leads to, or None where there is no link."""
-    try:
-        return link.readlink().name
-    except OSError:
-        return None
-
-
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold `path` alone; the kernel lets go when the process dies, however it dies.

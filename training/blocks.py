@@ -24,7 +24,6 @@ MOST_ROWS, MOST_NUMBERS = 2_048, 2**22
 SMALL_TABLE = 40_960
 # Twice as many are held until the end is known.
 _HELD = 2 * MOST_BLOCKS
-_HELD_OUT_SHARE = 0.2
 
 
 class BlockSample:

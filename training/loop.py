@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from pipeline.progress import Progress
 from pipeline.prologue import Prepared
 from training.corruption import Rows
-from training.matrix import TRAIN, VALIDATION, Batch, Matrix, Shuffled, joined, spread
+from training.matrix import TRAIN, VALIDATION, Batch, Matrix, joined, spread
 from training.schedule import SCHEDULES
+from training.shuffling import Shuffled
 from training.spec import Schedule, TrainingConfig
 from training.tensors import read_tensors, write_tensors
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.prologue import Prepared
-from training.matrix import Matrix, MatrixWriter, Shuffled
+from training.matrix import Matrix, MatrixWriter
+from training.shuffling import Shuffled
 
 
 def write(folder, *, rows: int, numbers: int = 3, seed: int = 0) -> Prepared:
