@@ -392,6 +392,9 @@ def _rounded(value: float) -> float:
 
 
 def _measures(gauge: Gauge) -> dict[Measure, Callable[[Floats, Floats], Floats]]:
+    if gauge.kind == "category" and not gauge.codes:
+        # Text that hardly ever repeats: of new rows every value is new, and that says nothing.
+        return {"nulls": distances.nulls}
     found: dict[Measure, Callable[[Floats, Floats], Floats]] = {"PSI": distances.psi}
     if gauge.ordered:
         found["KS"] = distances.ks

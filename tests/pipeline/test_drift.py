@@ -14,9 +14,9 @@ from pipeline.chance import Chance, Spread
 from pipeline.config import RetentionJob
 from pipeline.destinations import open_destination
 from pipeline.distances import ks, nulls, psi, unknown
-from pipeline.drift import SMALLEST
+from pipeline.drift import SMALLEST, _measures
 from pipeline.errors import DestinationError
-from pipeline.profile import RUN_PROFILE, TRAINING_PROFILE
+from pipeline.profile import RUN_PROFILE, TRAINING_PROFILE, Gauge
 from pipeline.profiling import Sample, places_of, profile_of, things_of
 from pipeline.retention import gc
 
@@ -270,3 +270,11 @@ def test_a_change_too_small_to_matter_is_no_drift(nightly: Nightly) -> None:
     for column in report.columns:
         for finding in column.findings:
             assert finding.threshold >= SMALLEST[finding.measure]
+
+
+def test_of_text_that_never_repeats_only_the_nulls_are_compared() -> None:
+    """Every note of a new day is new to the model, as it was on every day of training."""
+    notes = Gauge(name="notes", column="notes", kind="category")
+    city = Gauge(name="city", column="city", kind="category", codes=(3,), labels=("Rome",))
+    assert set(_measures(notes)) == {"nulls"}
+    assert set(_measures(city)) == {"PSI", "nulls", "unknown"}
