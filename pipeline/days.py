@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.types as pt
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.parquet import open_parquet
@@ -15,6 +18,8 @@ from pipeline.schema import FeatureSchema
 from pipeline.source import Source, SourceFile
 
 _Days = tuple[date, date]
+
+_UNITS_PER_DAY = {"ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
 
 
 def within(
@@ -90,12 +95,13 @@ def _in_footer(file: SourceFile, event_time: str) -> _Days | None:
     names = [footer.schema.column(place).path for place in range(footer.num_columns)]
     if event_time not in names:
         return None  # the contract's check has something to say about that
+    type_ = footer.schema.to_arrow_schema().field(event_time).type
     place, days = names.index(event_time), set[date]()
     for group in range(footer.num_row_groups):
         column = footer.row_group(group).column(place)
         found = column.statistics
         if found is not None and found.has_min_max:
-            days |= {_day(found.min), _day(found.max)}
+            days |= {_day(found.min_raw, type_), _day(found.max_raw, type_)}
         elif found is None or found.null_count != column.num_values:
             raise ConfigError(
                 f"{file.path} must tell the days of its rows: the footer says nothing of "
@@ -104,7 +110,12 @@ def _in_footer(file: SourceFile, event_time: str) -> _Days | None:
     return (min(days), max(days)) if days else None
 
 
-def _day(moment: date) -> date:
-    if not isinstance(moment, datetime):
-        return moment
-    return (moment.astimezone(UTC) if moment.tzinfo is not None else moment).date()
+def _day(count: int, type_: pa.DataType) -> date:
+    """The day of a value as Parquet stores it: days, or units of `type_`, since 1970, in UTC.
+
+    Arrow's own values are no days without pandas where a unit is a nanosecond, and none at all
+    where they are far away, which here is the first day or the last one.
+    """
+    days = count // _UNITS_PER_DAY[type_.unit] if pt.is_timestamp(type_) else count
+    ordinal = date(1970, 1, 1).toordinal() + days
+    return date.fromordinal(min(max(ordinal, date.min.toordinal()), date.max.toordinal()))

@@ -1,6 +1,8 @@
 """Only the files with rows of some days: told by folders or footers, taken whole, taken over."""
 
 import datetime
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,7 @@ def times(*texts: str | None, zone: str | None = None) -> pa.Array:
 ZONED = pa.array([datetime.datetime(2026, 11, 2, 23, tzinfo=datetime.UTC)]).cast(
     pa.timestamp("us", "Europe/Berlin")
 )
+NANOS = pa.array([1_793_577_600_123_456_789]).cast(pa.timestamp("ns"))  # 2026-11-02
 TIMES = [
     (times("2026-11-02T00:00"), True),
     (times("2026-11-02T23:59:59.999999", None), True),
@@ -80,6 +83,10 @@ TIMES = [
     (times("2026-11-03T00:00"), False),
     (times("2026-11-01T00:00", "2026-11-03T00:00"), True),  # taken whole
     (times(None, None), False),
+    (NANOS, True),
+    (times("1969-12-31T23:59:59", "2026-11-02T00:00"), True),
+    (pa.array([-1]).cast(pa.timestamp("s")), False),
+    (pa.array([-(2**62), 2**62]).cast(pa.timestamp("us")), True),  # no years of a calendar
     (ZONED, True),  # the day of the instant in UTC
     (pa.array([DAY(2026, 11, 2)]), True),
     (pa.array([DAY(2026, 11, 3)]), False),
@@ -96,6 +103,22 @@ def test_the_footer_tells_the_days_of_the_event_time(
     else:
         with pytest.raises(DataError):
             kept(tmp_path, "2026-11-02", "2026-11-02", "at")
+
+
+def test_nanoseconds_have_days_where_pandas_is_not_installed(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"at": NANOS, "x": [1.0]}), tmp_path / "a.parquet")
+    code = (
+        "import sys; sys.modules['pandas'] = None\n"
+        "import datetime\n"
+        "from pipeline.days import within\n"
+        "from pipeline.schema import FeatureSchema\n"
+        "from pipeline.source import open_source\n"
+        "day = datetime.date(2026, 11, 2)\n"
+        f"schema = FeatureSchema.model_validate_json({schema('at').model_dump_json()!r})\n"
+        f"print(within(open_source({str(tmp_path)!r}), day, day, schema=schema).rows)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.stdout.strip(), ended.stderr) == ("1", "")
 
 
 def test_a_footer_that_says_nothing_is_refused_and_no_file_is_left_out(tmp_path: Path) -> None:
