@@ -29,10 +29,10 @@ from pipeline.manifest import Manifest, parse
 from pipeline.marks import mark_of
 from pipeline.publishing import Move, Pointer
 from pipeline.registry import FORMAT, MARK, claim, is_as, left_by_aliases, require_mark
+from pipeline.s3_bundle import upload
 from pipeline.s3_pointers import S3Pointers
 from pipeline.stored_bundle import drop_old
 
-_SHA256 = "sha256"
 # What is unfinished may be an upload from another machine; after this time it was given up.
 _GIVEN_UP = timedelta(hours=24)
 
@@ -118,7 +118,7 @@ class S3Registry:
         with _told():
             objects.create(self._lineage(lineage.version), lineage.to_bytes())
             if not self.has(lineage.version):
-                self._upload(Bundle.open(folder), self._version(lineage.version))
+                upload(Bundle.open(folder), self._version(lineage.version))
 
     def alias(self, name: str) -> Pointer | None:
         """Where an alias leads, whether that is there or not; None before its first move."""
@@ -190,25 +190,6 @@ class S3Registry:
         pointers = map(self.alias, ALIASES)
         return {pointer.run_id for pointer in pointers if pointer is not None}
 
-    def _upload(self, bundle: Bundle, version: S3Location) -> None:
-        """Put the files of `bundle`, then its manifest, then see that all is as it was sealed."""
-        for name, record in bundle.manifest.files.items():
-            _put(bundle.path / name, version.join(name), record.sha256)
-        for path in sorted((bundle.path / REPORT).glob("*")):
-            objects.write(version.join(REPORT, path.name), path.read_bytes())
-        created = objects.create(version.join(MANIFEST), (bundle.path / MANIFEST).read_bytes())
-        differ = [
-            name
-            for name, record in bundle.manifest.files.items()
-            if _noted(version.join(name)) != record.sha256
-        ]
-        if created and differ:
-            objects.delete([version.join(MANIFEST)])
-            raise PublishError(
-                f"{version} was written by two runs at the same time, found other bytes in "
-                f"{differ[0]}; run again"
-            )
-
     def _version(self, version: str) -> S3Location:
         return self.root.join("versions", version)
 
@@ -225,21 +206,6 @@ def _told() -> Iterator[None]:
         raise
     except OSError as error:
         raise PublishError(str(error)) from None
-
-
-def _put(path: Path, location: S3Location, sha256: str) -> None:
-    """Put a file where there is none, or what a killed upload left."""
-    if objects.upload(path, location, {_SHA256: sha256}) or _noted(location) == sha256:
-        return
-    objects.delete([location])
-    objects.upload(path, location, {_SHA256: sha256})
-
-
-def _noted(location: S3Location) -> str | None:
-    try:
-        return objects.metadata(location)[1].get(_SHA256)
-    except FileNotFoundError:
-        return None
 
 
 def _made(location: S3Location) -> datetime | None:
