@@ -24,7 +24,7 @@ from pipeline.encoder import Encoder
 from pipeline.profile import TRAINING_PROFILE
 from pipeline.profiling import Sample, places_of, profile_of, things_of
 from pipeline.prologue import CODED, NUMERIC, RANKED, Prologue
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 
 CELL = 8
 SAMPLE = 20_000

@@ -14,7 +14,7 @@ from pipeline.destinations import open_destination
 from pipeline.errors import ConfigError
 from pipeline.files import holds
 from pipeline.publishing import MARK, Destination, Made
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from pipeline.shards import read_batches
 from pipeline.source import Source, open_source
 

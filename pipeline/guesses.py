@@ -14,15 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from pipeline.config import Config
-from pipeline.schema import (
-    OUTPUT_NAMES,
-    Column,
-    FeatureSchema,
-    infer,
-    is_text,
-    kinds_of,
-    value_type,
-)
+from pipeline.schema import OUTPUT_NAMES, Column, FeatureSchema, is_text, kinds_of, value_type
+from pipeline.schema_inference import infer
 
 # Of names in the form of `_snake`.
 _NAMES_A_ROW = re.compile(r"(^|_)(id|key|uid|uuid|guid)$|^id_|__index_level_\d+__$")

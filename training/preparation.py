@@ -16,7 +16,8 @@ import pyarrow as pa
 from pipeline.feed import flat, to_timestamps
 from pipeline.progress import Progress
 from pipeline.prologue import Prologue
-from pipeline.schema import FeatureSchema, infer
+from pipeline.schema import FeatureSchema
+from pipeline.schema_inference import infer
 from pipeline.shards import read_batches
 from pipeline.source import Source
 from pipeline.storage import sync_files, sync_folder

@@ -16,7 +16,7 @@ from export import export
 from export.models import build
 from pipeline.bundle import Bundle
 from pipeline.prologue import Prologue
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from training.autoencoder import Autoencoder
 from training.checkpoint import Checkpoint
 from training.layout import Layout

@@ -4,7 +4,8 @@ import pytest
 
 from export.adversary import SINGLE_CHANGES, adversarial_rows, extreme_values
 from pipeline.feed import NULL_INT, feed
-from pipeline.schema import FeatureSchema, infer
+from pipeline.schema import FeatureSchema
+from pipeline.schema_inference import infer
 
 
 @pytest.fixture(scope="module")

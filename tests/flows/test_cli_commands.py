@@ -55,7 +55,7 @@ def test_train_tells_the_columns_that_no_kind_reads() -> None:
     from flows import texts
     from flows.results import TrainingResult
     from flows.verbs import unread
-    from pipeline.schema import infer
+    from pipeline.schema_inference import infer
 
     stay = pa.array([1], pa.duration("s"))
     table = pa.table({"x": [1.0], "stay": stay, "photo": [b"png"], "day": ["2026-01-02"]})

@@ -25,7 +25,7 @@ from flows.results import PublishResult
 from pipeline import EmbeddingJob
 from pipeline.errors import ConfigError, DataError, Parquet2VecError, PublishError, SchemaError
 from pipeline.prologue import Prologue
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 
 # What Feast 0.67 calls in pandas 2.3, when a part has no row that is asked for.
 pytestmark = pytest.mark.filterwarnings("ignore:Downcasting object dtype arrays:FutureWarning")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from flows.project import training_job
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "images.md").read_text(encoding="utf-8")
 PROJECTS = [part.split("```")[0] for part in PAGE.split("```toml\n")[1:]]

@@ -13,7 +13,8 @@ from onnx import helper, numpy_helper
 
 from pipeline.bundle import Bundle, Manifest
 from pipeline.prologue import CODED, NUMERIC, Prologue
-from pipeline.schema import FeatureSchema, infer
+from pipeline.schema import FeatureSchema
+from pipeline.schema_inference import infer
 
 DIM = 4
 

@@ -9,7 +9,7 @@ import pytest
 from pipeline.conditions import Conditions
 from pipeline.config import ColumnOverride
 from pipeline.prologue import Prologue
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from pipeline.transforms import Classes
 
 CITIES = ["Oslo"] * 500 + ["Roma"] * 300 + [None] * 200

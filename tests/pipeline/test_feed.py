@@ -4,7 +4,8 @@ import pytest
 
 from pipeline.errors import DataError
 from pipeline.feed import NULL_INT, to_input, to_vectors
-from pipeline.schema import Column, infer
+from pipeline.schema import Column
+from pipeline.schema_inference import infer
 
 
 def fed(array: pa.Array) -> np.ndarray:

@@ -24,7 +24,7 @@ from pipeline.graph import DOUBLE, FLOAT, STRING, GraphBuilder
 from pipeline.manifest import Prior, Stratum
 from pipeline.prologue import Prologue
 from pipeline.residuals import GENERATION, measure, noisy_slots
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from pipeline.transforms.categories import FIRST
 
 ROWS, DRAWN = 4_000, 20_000

@@ -14,7 +14,8 @@ from pipeline.errors import ConfigError, SchemaError
 from pipeline.images import ImageShape, expand
 from pipeline.prologue import Prologue
 from pipeline.runtime import Session
-from pipeline.schema import FeatureSchema, infer
+from pipeline.schema import FeatureSchema
+from pipeline.schema_inference import infer
 
 ROWS = 50
 SIDES = st.integers(1, 6)

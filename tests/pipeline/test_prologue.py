@@ -12,7 +12,7 @@ from pipeline.errors import SchemaError
 from pipeline.feed import feed
 from pipeline.prologue import CODED, NUMERIC, RANKED, Prologue
 from pipeline.runtime import Session
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from pipeline.transforms import CLIP
 
 

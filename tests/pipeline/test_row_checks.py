@@ -14,7 +14,8 @@ from pipeline import Bundle, EmbeddingJob, Encoder
 from pipeline.config import ColumnOverride
 from pipeline.errors import DataError
 from pipeline.parts import part_batch, part_schema
-from pipeline.schema import Column, infer
+from pipeline.schema import Column
+from pipeline.schema_inference import infer
 from pipeline.shards import Shard, plan_shards, read_batches
 from pipeline.source import RowGroup, open_source
 

@@ -3,7 +3,8 @@ import pytest
 
 from pipeline.config import ColumnOverride
 from pipeline.errors import SchemaError
-from pipeline.schema import FeatureSchema, differences, infer
+from pipeline.schema import FeatureSchema, differences
+from pipeline.schema_inference import infer
 
 NUMBERS = [pa.int8(), pa.uint64(), pa.int64(), pa.float16(), pa.float32(), pa.float64()]
 TEXTS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]

@@ -11,7 +11,8 @@ import pytest
 from pipeline.errors import DataError, SchemaError
 from pipeline.files import look
 from pipeline.parquet import read_footer
-from pipeline.schema import FeatureSchema, infer
+from pipeline.schema import FeatureSchema
+from pipeline.schema_inference import infer
 from pipeline.shards import plan_shards, read_batches
 from pipeline.source import open_source
 

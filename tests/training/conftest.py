@@ -9,7 +9,7 @@ import torch
 
 from pipeline.config import ColumnOverride
 from pipeline.prologue import Prologue
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from pipeline.transforms import Classes
 from training.candidates import training_moments
 from training.layout import Layout

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline.config import ColumnOverride, PixelColumns
 from pipeline.errors import ConfigError
 from pipeline.prologue import Prepared, Prologue
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from training.autoencoder import Autoencoder
 from training.candidates import BYTES_PER_RUN, ROWS_PER_RUN, embed_rows, rows_per_run, runs
 from training.convolution import Columns, ConvDecoder, ConvTrunk, Pixels

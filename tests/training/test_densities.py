@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Bernoulli, MultivariateNormal, Normal
 
 from pipeline.prologue import Prologue
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from training.autoencoder import Autoencoder
 from training.corruption import Rows
 from training.importance import log_likelihood

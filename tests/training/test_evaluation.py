@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from export.package import export
 from pipeline.errors import DataError, SchemaError
 from pipeline.progress import Silent
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from training.baselines import fit_pca, fit_raw_matrix
 from training.comparison import Model, Sample, compare
 from training.evaluation import evaluate

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.bundle import Bundle, Manifest
 from pipeline.errors import DataError
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from training.distributions import ks
 from training.fidelity import Likeness, likeness
 from training.report.generated import html, verdict, write_generated

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.schema import infer
+from pipeline.schema_inference import infer
 from training.baselines import fit_raw_matrix
 from training.leakage import PREFIX, Rows, suspicions
 from training.rows import target
