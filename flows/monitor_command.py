@@ -8,6 +8,7 @@ import typer
 
 from flows.console import AsJson, Debug, examples, reporting
 from flows.options import with_options
+from flows.progress import console_progress
 from pipeline.config import MonitorJob, parse
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def monitor(
         import pipeline
         from flows import texts
 
-        result = pipeline.monitor(job)
+        with console_progress() as progress:
+            result = pipeline.monitor(job, progress=progress)
         report(result, texts.drift(result))
         fail_if_drifted(result, wanted=fail_on_drift)
 

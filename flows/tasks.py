@@ -52,7 +52,7 @@ def clean(job: ModelRetentionJob) -> ModelCleaning:
 @task(name="monitor", persist_result=False, cache_policy=NO_CACHE)
 def monitor(job: MonitorJob) -> DriftReport:
     """Compare what a run computed with training and the run before."""
-    return monitoring.monitor(job)
+    return monitoring.monitor(job, progress=RunProgress())
 
 
 @task(name="note what followed", persist_result=False, cache_policy=NO_CACHE)

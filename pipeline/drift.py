@@ -20,6 +20,7 @@ from pipeline import distances
 from pipeline.chance import FEWEST_BLOCKS, Chance, Spread, tilted
 from pipeline.config import Config
 from pipeline.profile import Block, Gauge, GaugeKind, RunProfile, together
+from pipeline.progress import Progress, Silent
 
 FORMAT = 1
 RUNS_PER_FALSE_ALARM = 1_000
@@ -339,7 +340,12 @@ def _unrooted(measure: Measure, value: float) -> float:
 
 
 def compare(
-    profile: RunProfile, *, previous: Earlier | None, history: Sequence[Earlier], seed: int
+    profile: RunProfile,
+    *,
+    previous: Earlier | None,
+    history: Sequence[Earlier],
+    seed: int,
+    progress: Progress | None = None,
 ) -> tuple[ColumnDrift, ...]:
     """What a run differs in from the training table and from the `previous` run, worst first.
 
@@ -353,13 +359,16 @@ def compare(
     if previous is not None:
         references["previous run"] = Group((previous.counted,), previous.files)
     chance = Chance(seed=seed)
-    family = _Family(chance.draws)
+    family, told = _Family(chance.draws), progress or Silent()
+    told.start("columns", len(references) * len(profile.gauges))
     for against, reference in references.items():
         comparison = _Comparison(run, reference, spreads, chance)
         for place, gauge in enumerate(profile.gauges):
             for measure, found in comparison.gauge(place, gauge).items():
                 family.add(gauge.name, measure, against, found)
+            told.advance(1)
         family.add(EMBEDDING, "distance", against, comparison.embedding())
+    told.finish()
     return _told(profile.gauges, family.findings())
 
 

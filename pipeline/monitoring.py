@@ -21,6 +21,7 @@ from pipeline.drift_notes import damaged_notes, notes, write_note
 from pipeline.drift_picture import picture
 from pipeline.errors import DestinationError, PublishError
 from pipeline.profile import RUN_PROFILE, Block, RunProfile, read_run, together
+from pipeline.progress import Progress, Silent
 from pipeline.publishing import Destination, VersionManifest
 from pipeline.resolution import current, find
 
@@ -30,7 +31,7 @@ KEPT_NOTES = 100
 _HISTORY = 64
 
 
-def monitor(job: MonitorJob) -> DriftReport:
+def monitor(job: MonitorJob, *, progress: Progress | None = None) -> DriftReport:
     """Compare what a run computed with training and the run before; note what is found.
 
     The note ``_drift/<run_id>.json`` and the picture beside it stand for this run until it is
@@ -44,7 +45,7 @@ def monitor(job: MonitorJob) -> DriftReport:
     manifest = _version(destination, job.run)
     profile = run_profile(destination, manifest)
     known = notes(destination)
-    report = _report(destination, manifest, profile, known)
+    report = _report(destination, manifest, profile, known, progress=progress or Silent())
     try:
         if profile is not None:
             name = f"{manifest.run_id}.svg"
@@ -111,6 +112,8 @@ def _report(
     manifest: VersionManifest,
     profile: RunProfile | None,
     known: Sequence[DriftReport],
+    *,
+    progress: Progress,
 ) -> DriftReport:
     report = DriftReport(
         format=FORMAT,
@@ -134,6 +137,7 @@ def _report(
         previous=previous,
         history=calm[-_HISTORY:],
         seed=int.from_bytes(manifest.run_id.encode()[:8]),
+        progress=progress,
     )
     drifted = any(column.drifted for column in columns)
     return report.model_copy(

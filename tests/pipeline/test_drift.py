@@ -18,6 +18,7 @@ from pipeline.drift import SMALLEST, _measures
 from pipeline.errors import DestinationError
 from pipeline.profile import RUN_PROFILE, TRAINING_PROFILE, Gauge
 from pipeline.profiling import Sample, places_of, profile_of, things_of
+from pipeline.progress import Silent
 from pipeline.retention import gc
 
 ROWS = 3_000
@@ -278,3 +279,19 @@ def test_of_text_that_never_repeats_only_the_nulls_are_compared() -> None:
     city = Gauge(name="city", column="city", kind="category", codes=(3,), labels=("Rome",))
     assert set(_measures(notes)) == {"nulls"}
     assert set(_measures(city)) == {"PSI", "nulls", "unknown"}
+
+
+def test_monitor_tells_how_many_columns_it_has_compared(nightly: Nightly) -> None:
+    class Told(Silent):
+        total, done = 0, 0
+
+        def start(self, what: str, total: int | None) -> None:
+            self.total += total or 0
+
+        def advance(self, n: int, **figures: float) -> None:
+            self.done += n
+
+    nightly.run()
+    told = Told()
+    monitor(MonitorJob(destination=str(nightly.destination)), progress=told)
+    assert told.done == told.total > 0
