@@ -104,13 +104,15 @@ class PrefectServer(Service):
         return f"http://127.0.0.1:{self.port}/api"
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """What the server answers; None where it does not."""
+        """What the server answers; None where it does not, or refuses."""
+        method, given = ("GET", {}) if body is None else ("POST", {"json": body})
+        deadline = time.monotonic() + 60
         try:
-            reply = (
-                httpx.get(self.api + path, timeout=30)
-                if body is None
-                else httpx.post(self.api + path, json=body, timeout=30)
-            )
+            reply = httpx.request(method, self.api + path, timeout=30, **given)
+            # Which it says when SQLite is locked; its own client asks again as well.
+            while reply.status_code == 503 and time.monotonic() < deadline:
+                time.sleep(1)
+                reply = httpx.request(method, self.api + path, timeout=30, **given)
         except httpx.TransportError:
             return None
         return reply.json() if reply.is_success else None
