@@ -23,7 +23,7 @@ from quality_markdown import fits, grid, percent, seconds
 from quality_results import Results
 from quality_tables import OVERCOMPLETE
 
-from training.recipes import NARROW
+from training.shortlist import NARROW
 
 Section = tuple[list[str], dict[str, Any]]
 NOTHING = ["Not measured."]

@@ -17,9 +17,9 @@ from training.baselines import Matrix, fit_raw_matrix
 from training.evaluation import TEST_ROWS, TRAIN_ROWS
 from training.fit import fit
 from training.layout import Layout
-from training.recipes import NARROW
 from training.rows import Target, draw, target
 from training.scoring import Task
+from training.shortlist import NARROW
 from training.spec import TrainingJob, default_dim
 
 KEY, LABEL, TIME = "row_id", "label", "event_time"

@@ -39,15 +39,13 @@ from training.preparation import (
 from training.priors import prior_of
 from training.recipes import (
     AUTO,
-    CANDIDATES,
     aware,
     check_labels,
     check_recipe,
     concrete,
-    target_candidates,
-    unlabelled_candidates,
 )
 from training.selection import select
+from training.shortlist import shortlist
 from training.spec import (
     EncoderSpec,
     Head,
@@ -168,16 +166,14 @@ def learn(
 ) -> tuple[EncoderSpec, Autoencoder, dict[str, Any], dict[str, Any]]:
     """Train `recipe` on a matrix: the spec, the model, the history and the selection.
 
-    With ``auto`` all of `CANDIDATES` are trained and the best is kept, or `unlabelled_candidates`
-    without a label to choose by; its training needs no source, so that an estimator can use it on
-    rows in memory. With `heads` the encoder learns from the labels of the matrix, and ``auto``
-    means `target_candidates`.
+    With ``auto`` all of the `shortlist` are trained and the best is kept. With `heads` the encoder
+    learns from the labels of the matrix.
     """
     width = dim or default_dim(layout.width)
     names: tuple[str, ...] = (recipe,)
     if recipe == AUTO:
         rows = len(matrix.where(TRAIN))
-        names = _candidates(layout, width, rows=rows, label=label, heads=heads)
+        names = shortlist(layout.width, dim=width, rows=rows, label=label, heads=heads)
     moments = training_moments(matrix, layout)
     models, history = {}, {}
     for name in names:
@@ -197,14 +193,6 @@ def learn(
         selection = select(models, matrix, label=label, text=text)
     winner = models[selection["winner"]]
     return winner.spec, winner, history, selection
-
-
-def _candidates(
-    layout: Layout, dim: int, *, rows: int, label: str | None, heads: tuple[Head, ...]
-) -> tuple[str, ...]:
-    if heads:
-        return target_candidates(max(head.labelled for head in heads), rows=rows)
-    return CANDIDATES if label else unlabelled_candidates(layout.width, dim=dim)
 
 
 def _claim(work: Path, job: TrainingJob, source: Source) -> None:

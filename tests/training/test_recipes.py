@@ -12,13 +12,12 @@ from pipeline.errors import ConfigError
 from training.candidates import embed_rows, make
 from training.corruption import Rows
 from training.recipes import (
-    CANDIDATES,
     RECIPES,
     aware,
     check_recipe,
     concrete,
-    unlabelled_candidates,
 )
+from training.shortlist import CANDIDATES, unlabelled_candidates
 from training.spec import Head, NetworkConfig, TrainingConfig, TrainingJob
 from training.stages import DECODER_SHARE
 
