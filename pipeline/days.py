@@ -91,7 +91,8 @@ def day_of(partitions: Mapping[str, str | None]) -> date | None:
 
 
 def _in_footer(file: SourceFile, event_time: str) -> _Days | None:
-    footer = open_parquet(file.file, columns=1).metadata
+    with open_parquet(file.file, columns=1) as opened:
+        footer = opened.metadata
     names = [footer.schema.column(place).path for place in range(footer.num_columns)]
     if event_time not in names:
         return None  # the contract's check has something to say about that
