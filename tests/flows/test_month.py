@@ -65,6 +65,7 @@ margin = 0.1
 
 [monitor]
 refresh = true
+pause = "0s"
 
 [schedule.embed]
 cron = "{NEVER}"
