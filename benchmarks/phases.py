@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline import EmbeddingJob, embed
-from pipeline.job import on_threads
 from pipeline.publishing import PartReport
 from pipeline.shards import Shard
+from pipeline.version_making import on_threads
 
 PHASES = ("planning", "mapping", "publishing")
 

@@ -11,9 +11,9 @@ from pipeline import Bundle, EmbeddingJob, JobReport, embed, gc, rollback, unpin
 from pipeline.config import RetentionJob
 from pipeline.destinations import open_destination
 from pipeline.errors import DestinationError, PublishError
-from pipeline.job import MapShards, ShardFunction
 from pipeline.publishing import MANIFEST, PartReport, Pointer
 from pipeline.shards import Shard
+from pipeline.version_making import MapShards, ShardFunction
 
 Run = Callable[..., JobReport]
 

@@ -21,9 +21,9 @@ from pipeline.errors import (
     LockedError,
     SchemaError,
 )
-from pipeline.job import MapShards, ShardFunction
 from pipeline.publishing import PartReport, Pointer
 from pipeline.shards import Shard
+from pipeline.version_making import MapShards, ShardFunction
 
 
 def job(bundle: Bundle, source: Path, to: Path, **options: object) -> EmbeddingJob:

@@ -14,7 +14,6 @@ from pipeline import Bundle, EmbeddingJob, Encoder, JobReport, embed, verify
 from pipeline.destinations import open_destination
 from pipeline.errors import BundleError, DestinationError
 from pipeline.gauging import CELLS, count, edges_of
-from pipeline.job import ShardFunction
 from pipeline.profile import (
     MOST_BLOCKS,
     RUN_PROFILE,
@@ -34,6 +33,7 @@ from pipeline.profiling import (
 )
 from pipeline.publishing import PartReport
 from pipeline.shards import Shard
+from pipeline.version_making import ShardFunction
 
 
 def profiled(bundle: Bundle, path: Path, tables: Sequence[pa.Table]) -> Bundle:

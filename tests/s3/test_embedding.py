@@ -16,11 +16,11 @@ from pipeline import embed, objects, verify
 from pipeline.destinations import open_destination
 from pipeline.embedding import ShardPlan
 from pipeline.errors import BundleError, DataError, DestinationError, PublishError, StoreError
-from pipeline.job import MapShards, ShardFunction
 from pipeline.locations import S3Location, locate
 from pipeline.publishing import PartReport, Pointer
 from pipeline.shards import Shard
 from pipeline.source import open_source
+from pipeline.version_making import MapShards, ShardFunction
 
 
 def at(url: str) -> S3Location:

@@ -14,7 +14,6 @@ from stand.world import Place, World, add_file, hashes, names
 from pipeline import embed, objects, verify
 from pipeline.destinations import open_destination
 from pipeline.errors import PublishError
-from pipeline.job import ShardFunction
 from pipeline.locations import S3Location, locate
 from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import MANIFEST, PartReport, Pointer
@@ -23,6 +22,7 @@ from pipeline.s3_destination import S3Destination
 from pipeline.s3_stage import S3Stage
 from pipeline.shards import Shard
 from pipeline.store_errors import ChangedError
+from pipeline.version_making import ShardFunction
 
 CHAOS = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
