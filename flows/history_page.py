@@ -38,6 +38,7 @@ linear-gradient(to left,var(--hair),transparent) 100% 0/14px 100% no-repeat scro
 .card>h2,.card>p{position:sticky;left:0}
 details{margin-top:10px}summary{cursor:pointer;color:var(--soft);font-size:13px}
 .drift-picture{display:block;width:100%;max-width:980px;margin:0 auto;border-radius:8px}
+.tiles{grid-template-columns:repeat(3,minmax(0,1fr))}
 @media(max-width:520px){main{padding:16px 12px 32px}h1{font-size:22px}
 .tiles{grid-template-columns:1fr 1fr;gap:10px}.tiles div{padding:10px 12px}
 .tiles dd{font-size:20px}.tiles dd.aside{font-size:12px}
