@@ -188,7 +188,9 @@ def page(known: dict[str, Any]) -> str:
         [
             "# Drift: false alarms, and what is found",
             "",
-            f"**{alarms} false alarms in {nights} undrifted runs.** {HOW}",
+            f"**{alarms} false alarms in {nights} undrifted runs.**",
+            "",
+            HOW,
             "",
             f"| table | rows a file | columns and latents | false alarms | {' | '.join(kinds)} |",
             f"|---{'|---:' * (3 + len(kinds))}|",
