@@ -134,7 +134,7 @@ class DiskDestination:
             )
         path = self._version(run_id) / MANIFEST
         # Any other error than that it is not there says nothing about the version.
-        sealed = path.read_bytes() if path.exists() else b""
+        sealed = storage.read_file(path) or b""
         return read_manifest(sealed, run_id=run_id, path=str(path))
 
     def published(self) -> list[VersionManifest]:
@@ -159,7 +159,7 @@ class DiskDestination:
 
     def profile(self, run_id: str) -> bytes | None:
         """What a version keeps in `RUN_PROFILE`, whatever its bytes; None if it is not there."""
-        return _read(self._version(run_id) / RUN_PROFILE)
+        return storage.read_file(self._version(run_id) / RUN_PROFILE)
 
     def drift_files(self) -> list[str]:
         """Names of what was noted of drift, sorted."""
@@ -169,7 +169,7 @@ class DiskDestination:
 
     def read_drift(self, name: str) -> bytes | None:
         """What was noted under `name`; None if it is not there."""
-        return _read(self.root / DRIFT / name)
+        return storage.read_file(self.root / DRIFT / name)
 
     def write_drift(self, name: str, data: bytes | None) -> None:
         """Note `data` under `name` in the place of what was there; nothing is left of None."""
@@ -267,10 +267,3 @@ class DiskDestination:
 
     def _version(self, run_id: str) -> Path:
         return self.root / "versions" / run_id
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None

@@ -67,7 +67,7 @@ def on_disk(
         others = {entry.name for entry in root.iterdir() if not entry.name.startswith(name)}
         if not others - {*ours, _HARMLESS}:
             storage.write_file(path, mark)
-    return path.read_bytes() if path.exists() else None
+    return storage.read_file(path)
 
 
 def in_store(

@@ -37,6 +37,20 @@ def write_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         sync_folder(path.parent)
 
 
+def read_file(path: Path) -> bytes | None:
+    """What `path` holds; None if it is not there.
+
+    Raises:
+        OSError: if it cannot be read; it names the file, which not every call does.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to, which becomes `path` when the block ends well.

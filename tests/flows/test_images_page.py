@@ -11,7 +11,8 @@ from pipeline.schema_inference import infer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "howto" / "images.md").read_text(encoding="utf-8")
 PROJECTS = [part.split("```")[0] for part in PAGE.split("```toml\n")[1:]]
-(CODE,) = [part.split("```")[0] for part in PAGE.split("```python\n")[1:]]
+# The first one needs Pillow.
+_, CODE = [part.split("```")[0] for part in PAGE.split("```python\n")[1:]]
 VECTORS = {"pixels": 784, "photo": 3072}
 TABLE = {name: pa.list_(pa.float32(), length) for name, length in VECTORS.items()}
 TABLE |= {f"pixel_{i}": pa.int16() for i in range(64)} | {"label": pa.int8()}

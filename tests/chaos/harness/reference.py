@@ -41,14 +41,14 @@ class Version:
     `reports` are what its manifest says of the parts.
 
     A profile counts what a run computed. So runs of the same work that found other parts to take
-    over publish other `profiles`; each run one of them.
+    over publish other `profiles`; each run one of them. Here is how many rows each of them tells.
     """
 
     run_id: str
     table: pa.Table
     parts: dict[str, str]
     reports: list[dict[str, object]]
-    profiles: frozenset[str]
+    profiles: dict[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +172,16 @@ def change(source: Path, index: int, *, seed: int) -> None:
     os.utime(path, ns=(stamp, stamp))
 
 
+def counted_rows(profile: bytes) -> int:
+    """Rows that the run of a profile computed."""
+    return int(json.loads(profile)["run"]["rows"])
+
+
 def version(destination: Path, run_id: str) -> Version:
     """The version that an undisturbed run has just published."""
     folder = destination / "versions" / run_id
     reports = json.loads((folder / MANIFEST).read_bytes())["files"]
-    profiles = frozenset({sha256(folder / RUN_PROFILE)})
+    profiles = {sha256(folder / RUN_PROFILE): counted_rows((folder / RUN_PROFILE).read_bytes())}
     return Version(run_id, pq.read_table(folder), hashes(folder), reports, profiles)
 
 

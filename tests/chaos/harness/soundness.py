@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from harness import tree
-from harness.reference import Version, World
+from harness.reference import Version, World, counted_rows
 from pipeline.profile import RUN_PROFILE
 from pipeline.publishing import MANIFEST
 
@@ -62,8 +63,15 @@ def require_whole(content: tree.Tree, expected: Version) -> None:
     counted = hashlib.sha256(profile).hexdigest()
     if manifest["profile"] != {"bytes": len(profile), "sha256": counted}:
         raise UnsoundError(f"{folder} seals another profile than it has: {manifest['profile']}")
-    if counted not in expected.profiles:
+    if counted not in expected.profiles and not _recomputed(manifest["made"], profile, expected):
         raise UnsoundError(f"{folder} has not the profile of a run that was never disturbed")
+
+
+def _recomputed(made: dict[str, Any], profile: bytes, expected: Version) -> bool:
+    """Whether a run counted more than it had to: a part that it could not read is made again."""
+    rows = counted_rows(profile)
+    told = made["computed"]["rows"] + made["resumed"]["rows"]
+    return rows == told and rows not in expected.profiles.values()
 
 
 def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
