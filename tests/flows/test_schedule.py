@@ -22,7 +22,9 @@ from typing import Any
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.flows, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.flows, pytest.mark.timeout(600)]
+# Every run of the tests asks the first thing to ask of a schedule: does a run begin when it is due?
+slow = pytest.mark.slow
 
 
 def free_port() -> int:
@@ -289,6 +291,7 @@ def test_a_scheduled_embedding_fires_and_publishes(
     fires_and_publishes(server, bundle, source, tmp_path / "sqlite")
 
 
+@slow
 def test_a_scheduled_refresh_fires_and_trains_promotes_and_embeds(
     server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -317,6 +320,7 @@ def test_a_scheduled_refresh_fires_and_trains_promotes_and_embeds(
     assert (project.folder / "out" / "current" / "_manifest.json").exists()
 
 
+@slow
 def test_a_scheduled_run_works_on_a_dask_cluster_by_its_address(
     server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -348,6 +352,7 @@ def test_a_scheduled_run_works_on_a_dask_cluster_by_its_address(
     assert (project.folder / "out" / "current" / "_manifest.json").exists()
 
 
+@slow
 def test_a_scheduled_embedding_fires_and_publishes_on_postgres(
     bundle: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -378,6 +383,7 @@ def late_run(project: Project, runner: Service) -> str:
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT], ids=lambda sent: sent.name)
+@slow
 def test_a_stopped_serve_leaves_no_run_running_and_the_next_one_goes_on(
     sent: signal.Signals, project: Project, source: Path
 ) -> None:
@@ -394,6 +400,7 @@ def test_a_stopped_serve_leaves_no_run_running_and_the_next_one_goes_on(
     project.wait("the run's end", lambda: project.state(run) == "Completed")
 
 
+@slow
 def test_a_killed_serve_and_its_runs_are_found_by_the_next_one(
     project: Project, source: Path
 ) -> None:
@@ -415,6 +422,7 @@ def automations(server: PrefectServer) -> list[Any]:
     return [item for item in found if item["name"].startswith("parquet2vec")]
 
 
+@slow
 def test_two_serves_of_one_file_share_its_runs_and_end_only_their_own(
     project: Project, source: Path, tmp_path: Path
 ) -> None:
@@ -437,6 +445,7 @@ def test_two_serves_of_one_file_share_its_runs_and_end_only_their_own(
     assert project.server.ask(f"/flow_runs/{first}")["run_count"] == 1
 
 
+@slow
 def test_runs_that_were_missed_are_made_up_for_once(project: Project) -> None:
     project.serving.stop()
     as_scheduled(project.server, [project.run_now() for _ in range(4)])
@@ -463,6 +472,7 @@ def as_scheduled(server: PrefectServer, runs: list[str]) -> None:
             assert done.rowcount == 1
 
 
+@slow
 def test_a_server_that_restarts_loses_nothing(project: Project, source: Path) -> None:
     run = waiting_run(project)
     project.server.stop()
@@ -476,6 +486,7 @@ def test_a_server_that_restarts_loses_nothing(project: Project, source: Path) ->
     project.wait("another run", lambda: project.state(again) == "Completed")
 
 
+@slow
 def test_a_run_is_cancelled_from_the_page_also_after_a_restart(project: Project) -> None:
     project.server.stop()
     time.sleep(60)
@@ -486,6 +497,7 @@ def test_a_run_is_cancelled_from_the_page_also_after_a_restart(project: Project)
     project.wait("its end", lambda: project.state(run) == "Cancelled", seconds=180)
 
 
+@slow
 def test_a_wrong_parameter_is_refused_before_a_run_is_made(project: Project) -> None:
     job = project.deployment()["parameters"]["job"]
     for wrong in ({**job, "keep": 0}, {**job, "destinaton": "x"}, {**job, "vector": "round"}):
@@ -495,12 +507,14 @@ def test_a_wrong_parameter_is_refused_before_a_run_is_made(project: Project) -> 
     assert project.runs() == []
 
 
+@slow
 def test_the_second_of_two_runs_for_one_destination_is_skipped(project: Project) -> None:
     waiting_run(project)
     second = project.run_now()
     project.wait("its end", lambda: project.state(second) == "Skipped")
 
 
+@slow
 def test_a_worker_of_a_pool_runs_what_was_handed_over(
     server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
 ) -> None:
@@ -546,6 +560,7 @@ def impatient(server: PrefectServer, *, seconds: int) -> None:
     assert answer.is_success, answer.text
 
 
+@slow
 def test_a_pool_of_another_type_is_refused(
     server: PrefectServer, bundle: Path, source: Path, tmp_path: Path
 ) -> None:
