@@ -22,8 +22,8 @@ from flows.progress import Tally
 from flows.redaction import without_secrets
 from flows.results import Promotion, PublishResult, TrainingResult, current_of
 from pipeline.destinations import open_destination
-from pipeline.drift import DriftReport
 from pipeline.drift_picture import told, verdict, worst
+from pipeline.drift_report import DriftReport
 from pipeline.errors import printable
 from pipeline.job import JobReport
 from pipeline.monitoring import drift_picture

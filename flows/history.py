@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.drift import DriftReport
 from pipeline.drift_notes import notes
+from pipeline.drift_report import DriftReport
 from pipeline.past import past_of
 from pipeline.publishing import Destination, Move, PastVersion
 

@@ -12,7 +12,7 @@ from flows.progress import console_progress
 from pipeline.config import MonitorJob, parse
 
 if TYPE_CHECKING:
-    from pipeline.drift import DriftReport
+    from pipeline.drift_report import DriftReport
 
 monitor_app = typer.Typer()
 

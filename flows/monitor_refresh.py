@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from flows.jobs import DriftJob
 from pipeline.config import parse_seconds
-from pipeline.drift import DriftReport
+from pipeline.drift_report import DriftReport
 from pipeline.errors import BundleError
 from pipeline.lineage import Lineage
 from pipeline.registries import open_registry

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from pipeline.config import Config
-from pipeline.drift import DriftReport
+from pipeline.drift_report import DriftReport
 from pipeline.generation import GenerationReport
 from pipeline.job import JobReport
 from pipeline.registries import ModelCleaning

@@ -13,7 +13,7 @@ from flows.jobs import ModelRetentionJob, PromotionJob, PublishJob
 from flows.results import Promotion, PublishResult, TrainingResult
 from pipeline import monitoring
 from pipeline.config import MonitorJob
-from pipeline.drift import DriftReport
+from pipeline.drift_report import DriftReport
 from pipeline.registries import ModelCleaning
 from training.spec import TrainingJob
 

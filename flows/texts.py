@@ -15,8 +15,8 @@ from flows.results import (
     current_of,
 )
 from flows.wording import counted, size_of
-from pipeline.drift import DriftReport
 from pipeline.drift_picture import told, verdict, worst
+from pipeline.drift_report import DriftReport
 from pipeline.job import JobReport
 from pipeline.pinning import Rollback
 from pipeline.registries import ModelCleaning

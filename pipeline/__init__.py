@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.bundle import Bundle
     from pipeline.config import EmbeddingJob, GenerationJob, MonitorJob
-    from pipeline.drift import DriftReport
+    from pipeline.drift_report import DriftReport
     from pipeline.encoder import Encoder
     from pipeline.generation import GenerationReport, generate
     from pipeline.job import JobReport, embed
@@ -47,7 +47,7 @@ __all__ = [
 
 _HOMES = {
     "Bundle": "pipeline.bundle",
-    "DriftReport": "pipeline.drift",
+    "DriftReport": "pipeline.drift_report",
     "EmbeddingJob": "pipeline.config",
     "Encoder": "pipeline.encoder",
     "GenerationJob": "pipeline.config",

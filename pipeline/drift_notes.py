@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from pipeline.drift import DriftReport
+from pipeline.drift_report import DriftReport
 from pipeline.publishing import Destination
 from pipeline.seals import UNSEALED, Seal, is_intact, sealed
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
-from pipeline.drift import ColumnDrift, DriftReport, Finding
+from pipeline.drift_report import ColumnDrift, DriftReport, Finding
 from pipeline.errors import printable
 from pipeline.profile import Counted, Gauge, RunProfile
 

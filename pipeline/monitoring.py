@@ -8,17 +8,10 @@ from itertools import takewhile
 
 from pipeline.config import MonitorJob
 from pipeline.destinations import open_destination
-from pipeline.drift import (
-    FORMAT,
-    RUNS_PER_FALSE_ALARM,
-    DriftReport,
-    Earlier,
-    Streak,
-    compare,
-    files_of,
-)
+from pipeline.drift import RUNS_PER_FALSE_ALARM, Earlier, compare, files_of
 from pipeline.drift_notes import damaged_notes, notes, write_note
 from pipeline.drift_picture import picture
+from pipeline.drift_report import FORMAT, DriftReport, Streak
 from pipeline.errors import DestinationError, PublishError
 from pipeline.profile import RUN_PROFILE, Block, RunProfile, read_run, together
 from pipeline.progress import Progress, Silent

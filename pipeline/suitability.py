@@ -15,7 +15,8 @@ import numpy.typing as npt
 from pipeline.bundle import Bundle
 from pipeline.config import Config
 from pipeline.destinations import open_destination
-from pipeline.drift import EMBEDDING, SMALLEST, Measure, compare
+from pipeline.drift import EMBEDDING, SMALLEST, compare
+from pipeline.drift_report import Measure
 from pipeline.files import holds
 from pipeline.monitoring import run_profile
 from pipeline.profile import (

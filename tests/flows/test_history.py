@@ -20,7 +20,7 @@ from flows.history import Entry, History, read
 from flows.history_page import html, write_history
 from flows.history_tables import UNFOLDED
 from pipeline.destinations import open_destination
-from pipeline.drift import ColumnDrift, DriftReport, Finding
+from pipeline.drift_report import ColumnDrift, DriftReport, Finding
 from pipeline.errors import ConfigError, PublishError
 from pipeline.lineage import who
 from pipeline.publishing import Made, PastVersion, Portion

@@ -14,8 +14,8 @@ from flows.jobs import DriftJob, MonitorSettings
 from flows.monitor_refresh import held_back
 from flows.project import drift_job, load_project
 from pipeline import EmbeddingJob, MonitorJob, embed, monitor
-from pipeline.drift import DriftReport, Streak
 from pipeline.drift_picture import verdict
+from pipeline.drift_report import DriftReport, Streak
 from pipeline.errors import ConfigError
 from pipeline.lineage import Lineage
 

@@ -29,8 +29,8 @@ from prefect.states import Pending
 from pipeline import resolve
 from pipeline.bundle import Bundle
 from pipeline.destinations import open_destination
-from pipeline.drift import DriftReport
 from pipeline.drift_notes import notes
+from pipeline.drift_report import DriftReport
 from pipeline.publishing import Made, VersionManifest
 
 pytestmark = [pytest.mark.flows, pytest.mark.slow, pytest.mark.timeout(1800)]
