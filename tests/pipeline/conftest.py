@@ -1,7 +1,7 @@
 """Tables of every kind, and a bundle made without torch: the prologue and one matrix product."""
 
 import decimal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from pipeline.bundle import Bundle, Manifest
+from pipeline.encoder import Encoder
+from pipeline.profile import TRAINING_PROFILE
+from pipeline.profiling import Sample, places_of, profile_of, things_of
 from pipeline.prologue import CODED, NUMERIC, Prologue
 from pipeline.schema import FeatureSchema
 from pipeline.schema_inference import infer
@@ -156,3 +159,25 @@ def bundle_of(tmp_path: Path) -> Callable[..., Bundle]:
         return write_bundle(tmp_path / "bundles" / contract.fingerprint[:8], fitted)
 
     return make
+
+
+def profile_of_tables(bundle: Bundle, path: Path, tables: Sequence[pa.Table]) -> Bundle:
+    """`bundle` at `path`, with the profile of a training table of some files."""
+    encoder, samples = Encoder(bundle), []
+    for table in tables:
+        (batch,) = table.combine_chunks().to_batches()
+        inputs = encoder.inputs(batch)
+        sample = Sample(places_of(batch.num_rows, batch.num_rows))
+        sample.add(inputs, encoder.encode_inputs(inputs), None)
+        samples.append(sample)
+    things = things_of(encoder.schema, dim=encoder.dim, scored=False)
+    rows = sum(table.num_rows for table in tables)
+    profile = profile_of(samples, things, labels={}, rows=rows).to_bytes()
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    return Bundle.write(path, manifest=bundle.manifest, files=files | {TRAINING_PROFILE: profile})
+
+
+@pytest.fixture(scope="session")
+def profiled() -> Callable[[Bundle, Path, Sequence[pa.Table]], Bundle]:
+    """Adds a training profile to a bundle: `profiled(bundle, path, tables)`."""
+    return profile_of_tables

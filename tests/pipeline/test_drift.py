@@ -9,15 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Bundle, DriftReport, EmbeddingJob, Encoder, MonitorJob, embed, monitor, verify
+from pipeline import Bundle, DriftReport, EmbeddingJob, MonitorJob, embed, monitor, verify
 from pipeline.chance import Chance, Spread
 from pipeline.config import RetentionJob
 from pipeline.destinations import open_destination
 from pipeline.distances import ks, nulls, psi, unknown
 from pipeline.drift import SMALLEST, _measures
 from pipeline.errors import DestinationError
-from pipeline.profile import RUN_PROFILE, TRAINING_PROFILE, Gauge
-from pipeline.profiling import Sample, places_of, profile_of, things_of
+from pipeline.profile import RUN_PROFILE, Gauge
 from pipeline.progress import Silent
 from pipeline.retention import gc
 
@@ -100,21 +99,14 @@ def days() -> list[pa.Table]:
 
 
 @pytest.fixture
-def nightly(bundle_of: Callable[..., Bundle], days: list[pa.Table], tmp_path: Path) -> Nightly:
+def nightly(
+    bundle_of: Callable[..., Bundle],
+    days: list[pa.Table],
+    tmp_path: Path,
+    profiled: Callable[..., Bundle],
+) -> Nightly:
     bundle = bundle_of(pa.concat_tables(days), keys=["id"])
-    encoder, samples = Encoder(bundle), []
-    for table in days:
-        (batch,) = table.combine_chunks().to_batches()
-        inputs = encoder.inputs(batch)
-        sample = Sample(places_of(batch.num_rows, batch.num_rows))
-        sample.add(inputs, encoder.encode_inputs(inputs), None)
-        samples.append(sample)
-    things = things_of(encoder.schema, dim=encoder.dim, scored=False)
-    profile = profile_of(samples, things, labels={}, rows=20_000).to_bytes()
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
-    model = Bundle.write(
-        tmp_path / "model", manifest=bundle.manifest, files=files | {TRAINING_PROFILE: profile}
-    )
+    model = profiled(bundle, tmp_path / "model", days)
     return Nightly(model, tmp_path)
 
 

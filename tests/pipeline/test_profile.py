@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import Bundle, EmbeddingJob, Encoder, JobReport, embed, verify
+from pipeline import Bundle, EmbeddingJob, JobReport, embed, verify
 from pipeline.destinations import open_destination
 from pipeline.errors import BundleError, DestinationError
 from pipeline.gauging import CELLS, count, edges_of
@@ -25,35 +25,21 @@ from pipeline.profile import (
 )
 from pipeline.profiling import (
     MOST_ROWS,
-    Sample,
     places_of,
-    profile_of,
     shares_of_run,
-    things_of,
 )
 from pipeline.publishing import PartReport
 from pipeline.shards import Shard
 from pipeline.version_making import ShardFunction
 
 
-def profiled(bundle: Bundle, path: Path, tables: Sequence[pa.Table]) -> Bundle:
-    """`bundle` with the profile of a training table of some files."""
-    encoder, samples = Encoder(bundle), []
-    for table in tables:
-        (batch,) = table.combine_chunks().to_batches()
-        inputs = encoder.inputs(batch)
-        sample = Sample(places_of(batch.num_rows, batch.num_rows))
-        sample.add(inputs, encoder.encode_inputs(inputs), None)
-        samples.append(sample)
-    things = things_of(encoder.schema, dim=encoder.dim, scored=False)
-    rows = sum(table.num_rows for table in tables)
-    profile = profile_of(samples, things, labels={}, rows=rows).to_bytes()
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
-    return Bundle.write(path, manifest=bundle.manifest, files=files | {TRAINING_PROFILE: profile})
-
-
 @pytest.fixture
-def model(bundle: Bundle, tmp_path: Path, make_table: Callable[..., pa.Table]) -> Bundle:
+def model(
+    bundle: Bundle,
+    tmp_path: Path,
+    make_table: Callable[..., pa.Table],
+    profiled: Callable[..., Bundle],
+) -> Bundle:
     return profiled(bundle, tmp_path / "model", [make_table(500, seed=i) for i in range(6)])
 
 
